@@ -33,6 +33,7 @@ __all__ = [
 LAST_YEAR_OF_2000 = 80
 EVERY = -1  #: a field of a periodic date ("every day", "every month", ...)
 RELATIVE_SECONDS = 0x30  #: the only published control octet of data type M
+_SMALLEST_NORMAL = 2.0**-126  #: singles below have fewer than six significant digits
 
 
 # -- type A: BCD ---------------------------------------------------------------------------
@@ -41,7 +42,7 @@ RELATIVE_SECONDS = 0x30  #: the only published control octet of data type M
 @cache
 def bcd_words() -> array[int]:
     """Value of two BCD octets (four digits) by their little-endian word; -1 where a digit is above 9."""
-    table = array("i", [-1]) * 65536
+    table = array("h", [-1]) * 65536
     for value in range(10000):
         table[int(str(value), 16)] = value
     return table
@@ -97,21 +98,21 @@ def decode_real32(raw: bytes) -> Decimal | None:
     number = struct.unpack("<f", raw)[0]
     if number != number or number in (float("inf"), float("-inf")):
         return None
-    for digits in range(6, 10):  # %g drops trailing zeros, so 6 covers all shorter ones
+    for digits in range(1 if abs(number) < _SMALLEST_NORMAL else 6, 9):  # %g drops trailing zeros, so 6 covers shorter ones
         text = f"{number:.{digits}g}"
-        try:
-            if struct.pack("<f", float(text)) == raw:
-                return Decimal(text)
-        except OverflowError:
-            continue
-    return Decimal(repr(number))
+        if struct.pack("<f", float(text)) == raw:
+            return Decimal(text)
+    return Decimal(f"{number:.9g}")  # nine digits always tell singles apart
 
 
 def encode_real32(value: Decimal) -> bytes:
-    """Octets of a single. Raises OutOfRange."""
+    """Octets of a single; NaN and infinity would read as invalid. Raises OutOfRange."""
     try:
-        return struct.pack("<f", float(value))
-    except OverflowError:
+        number = float(value)
+        if number - number != 0:
+            raise OverflowError
+        return struct.pack("<f", number)
+    except (OverflowError, ValueError):
         raise OutOfRange(f"{value} does not fit a 32-bit real", field="value", value=value) from None
 
 
@@ -244,9 +245,9 @@ def _type_i(raw: bytes) -> MeterTime | None:
     year = None if short == 127 else _year(short)
     if short != 127 and year is None:
         return None
-    if year is not None and month and day:
+    if month and day:
         try:
-            dt.date(year, month, day)
+            dt.date(2000 if year is None else year, month, day)
         except ValueError:
             return None
     if not month and not day and short in (0, 127) and not any(raw[:3]):
@@ -310,10 +311,14 @@ def decode_date(raw: bytes) -> MeterTime | None:
     return value
 
 
-def _field(value: int | None, every: int, unset: int) -> int:
+def _field(value: int | None, every: int, unset: int, last: int) -> int:
     if value is None:
         return unset
-    return every if value == EVERY else value
+    if value == EVERY:
+        return every
+    if not 0 <= value <= last:
+        raise OutOfRange(f"{value} is no part of a date or time, the last one is {last}", field="value", value=value)
+    return value
 
 
 def _short_year(year: int | None) -> int:
@@ -326,35 +331,47 @@ def _short_year(year: int | None) -> int:
 
 def _date_octets(time: MeterTime, *, month_every: int = 15) -> bytes:
     year = _short_year(time.year)
-    low = _field(time.day, 0, 0) | (year & 7) << 5
-    return bytes((low, _field(time.month, month_every, 0) | (year >> 3) << 4))
+    low = _field(time.day, 0, 0, 31) | (year & 7) << 5
+    return bytes((low, _field(time.month, month_every, 0, 12) | (year >> 3) << 4))
 
 
 def encode_date(time: MeterTime) -> bytes:
     """Octets of types F, G, I, J or M. Raises NotRepresentable or OutOfRange.
 
-    Type F always sends its hundreds bits; types G and I reach from 1981 to 2080.
+    Type F always sends its hundreds bits; types G and I reach from 1981 to 2080. What would read
+    back as invalid (30 February, day 31 of every month of every year in type G) is refused.
     """
+    raw = _time_octets(time)
+    if time.type != "M" and decode_date(raw) is None:
+        raise OutOfRange(f"{time.isoformat()} is no date of type {time.type}", field="value", value=time.isoformat())
+    return raw
+
+
+def _time_octets(time: MeterTime) -> bytes:
     if time.type == "G":
         return _date_octets(time)
     if time.type == "J":
-        return bytes((time.second or 0, time.minute or 0, time.hour or 0))
+        return bytes((_field(time.second, 0, 0, 59), _field(time.minute, 0, 0, 59), _field(time.hour, 0, 0, 23)))
     if time.type == "F":
-        hour = _field(time.hour, 31, 0) | (0x80 if time.summer_time else 0)
+        hour = _field(time.hour, 31, 0, 23) | (0x80 if time.summer_time else 0)
         year, hundreds = time.year, 0
         if year is not None and year >= 2000:
             if year > 2299:
                 raise OutOfRange(f"year {year} has no coding in type F", field="year", value=year)
             hundreds = (year - 1900) // 100
             time = msgspec.structs.replace(time, year=(2000 if year % 100 <= LAST_YEAR_OF_2000 else 1900) + year % 100)
-        return bytes((_field(time.minute, 63, 0), hour | hundreds << 5)) + _date_octets(time)
+        return bytes((_field(time.minute, 63, 0, 59), hour | hundreds << 5)) + _date_octets(time)
     if time.type == "I":
-        first = _field(time.second, 63, 0) | (0x40 if time.summer_time else 0) | (0x80 if time.leap_year else 0)
-        second = _field(time.minute, 63, 0) | (0x40 if time.dst_deviation > 0 else 0)
-        third = _field(time.hour, 31, 0) | (time.day_of_week or 0) << 5
-        last = (time.week or 0) | abs(time.dst_deviation) << 6
+        first = _field(time.second, 63, 0, 59) | (0x40 if time.summer_time else 0) | (0x80 if time.leap_year else 0)
+        second = _field(time.minute, 63, 0, 59) | (0x40 if time.dst_deviation > 0 else 0)
+        third = _field(time.hour, 31, 0, 23) | _field(time.day_of_week, 0, 0, 7) << 5
+        last = _field(time.week, 0, 0, 63) | _field(abs(time.dst_deviation), 0, 0, 3) << 6
         return bytes((first, second, third)) + _date_octets(time, month_every=0) + bytes((last,))
     if time.type == "M" and time.relative is not None:
         size = max(1, (time.relative.bit_length() + 7) // 8)
+        if not 0 <= time.relative < 1 << 112:
+            raise OutOfRange(f"{time.relative} s do not fit data type M", field="relative", value=time.relative)
+        if size == 4 and time.relative >> 31:  # bit 31 of four octets is the invalid mark
+            size = 5
         return time.relative.to_bytes(size, "little") + bytes((RELATIVE_SECONDS,))
     raise NotRepresentable(f"data type {time.type} cannot be encoded", field="type", value=time.type)

@@ -1,0 +1,1 @@
+"""Octets to layers and back; a module per layer, none knows another."""

@@ -1,0 +1,1 @@
+"""The application layer: records (EN 13757-3) and the protocols beside them."""
