@@ -59,7 +59,7 @@ class _Default:
 def signature_of(thing: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(thing)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, NameError):  # NameError: a struct names types that only type checkers import
         return None
 
 

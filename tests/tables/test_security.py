@@ -21,7 +21,7 @@ from openmetering.tables import (
 def test_every_mode_has_an_entry() -> None:
     assert [row.mode for row in SECURITY_MODES] == list(range(32))
     assert {row.mode for row in SECURITY_MODES if row.handling == "reserved"} == {6, 11, 12, 14, *range(16, 32)}
-    assert {row.mode for row in SECURITY_MODES if row.handling == "recognise"} == {1, 2, 3, 8, 13, 15}
+    assert {row.mode for row in SECURITY_MODES if row.handling == "recognise"} == {1, 3, 8, 13, 15}
 
 
 @pytest.mark.parametrize(

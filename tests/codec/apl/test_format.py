@@ -153,6 +153,9 @@ def test_formats_are_values():
     assert first != format_of("04060413")
     assert first != "04130406"
     assert repr(first) == f"RecordFormat({first.signature:04X}h, 2 records)"
+    assert first.signature == signature(first.octets)
+    with pytest.raises(AttributeError, match="RecordFormat has no attribute 'colour'"):
+        first.colour  # noqa: B018
 
 
 def test_headers_of_commands_mean_something_else():

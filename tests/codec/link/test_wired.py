@@ -179,3 +179,13 @@ def test_frames_with_a_fitting_checksum(control, address, data, stop):
 )
 def test_looks_wired(text, wired):
     assert looks_wired(bytes.fromhex(text)) is wired
+
+
+def test_a_wireless_frame_that_starts_like_a_wired_one() -> None:
+    """L = 68h, SND-NR, manufacturer ZBD (6844h): 68 44 44 68; the stop octet or the length tells."""
+    wireless = bytes.fromhex("68444468") + bytes(0x69 - 4)
+    wired = WiredFrame.long(0x08, 1, bytes(0x42)).encode()
+    assert not looks_wired(wireless)
+    assert looks_wired(wired)
+    assert looks_wired(wired[:-1])
+    assert looks_wired(bytes.fromhex("68444468") + bytes(0x44 + 1) + b"\x16" + bytes(0x69 - 0x4A))

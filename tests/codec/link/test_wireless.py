@@ -259,3 +259,20 @@ def test_a_control_field_takes_one_octet():
 def test_an_address_that_does_not_fit():
     with pytest.raises(OutOfRange):
         WirelessFrame(ControlField(0x44), Address(0x10000, "12345678", 0, 0), b"").encode()
+
+
+@pytest.mark.parametrize("size", [2, 5, 16, 17, 32, 40])
+def test_the_last_crc_alone_with_l_two_too_small(size):
+    """As rtl_433 prints frames: the CRC of the last block proves what was done; without it the octets are a rest."""
+    plain = bytes((9 + size, 0x44)) + bytes.fromhex("9315785634123303") + bytes(range(size))
+    last = frame(plain, "A")[-2:]
+    shifted = bytes((plain[0] - 2,)) + plain[1:] + last
+    link, rest = unframe(shifted)
+    assert (link.octets(), link.frame_format, rest) == (plain, "A", b"")
+    changed = shifted[:-1] + bytes((shifted[-1] ^ 1,))
+    if 3 <= size <= 18:  # as long as a frame of format A with two CRCs, which then are wrong
+        with pytest.raises(BadChecksum):
+            unframe(changed)
+    else:
+        link, rest = unframe(changed)
+        assert (link.crc, rest) == (False, changed[-4:])

@@ -45,10 +45,18 @@ class RecordFormat:
 
     __slots__ = ("headers", "octets", "signature")
 
+    signature: int
+
     def __init__(self, headers: Sequence[RecordHeader]) -> None:
         self.headers = tuple(headers)
-        self.octets = b"".join(header.octets for header in self.headers)
-        self.signature = signature(self.octets)
+        self.octets = b"".join([header.octets for header in self.headers])
+
+    def __getattr__(self, name: str) -> int:
+        """Called by Python only while the slot is empty: the signature is computed when it is asked for."""
+        if name != "signature":
+            raise AttributeError(f"RecordFormat has no attribute {name!r}")
+        self.signature = made = signature(self.octets)
+        return made
 
     @classmethod
     def parse(cls, octets: bytes, *, uplink: bool = True) -> RecordFormat:
@@ -221,8 +229,7 @@ class FormatStore:
 
     def add(self, record_format: RecordFormat, source: str = "") -> bool:
         """Learn a format; True if it was new. A full store (``STORE_LIMIT``) learns nothing more."""
-        known = self._formats.get(record_format.signature, [])
-        if record_format in known or len(self._sources) >= STORE_LIMIT:
+        if record_format.octets in self._sources or len(self._sources) >= STORE_LIMIT:
             return False
         self._formats.setdefault(record_format.signature, []).append(record_format)
         self._sources[record_format.octets] = source

@@ -25,6 +25,7 @@ TEST = 254  #: every slave answers
 BROADCAST = 255  #: every slave acts, none answers
 
 _LAYER = "link"
+_WIRELESS_68 = 0x69  #: octets of a wireless frame without CRCs whose L field is 68h
 
 
 class WiredFrame(msgspec.Struct, frozen=True):
@@ -73,9 +74,16 @@ class WiredFrame(msgspec.Struct, frozen=True):
 
 
 def looks_wired(octets: bytes) -> bool:
-    """True if the octets start as a wired frame; a wireless frame never has these patterns with a fitting length."""
+    """True if the octets are a wired frame by their start.
+
+    A wireless frame may start 68 44 44 68 too (L = 68h, manufacturer ZBD): then the stop octet decides,
+    and without it the length.
+    """
     if octets[:1] == b"\x68":
-        return len(octets) >= 4 and octets[3] == 0x68 and octets[1] == octets[2]
+        if len(octets) < 4 or octets[3] != 0x68 or octets[1] != octets[2]:
+            return False
+        end = octets[1] + 6
+        return (len(octets) >= end and octets[end - 1] == 0x16) or len(octets) != _WIRELESS_68
     if octets[:1] == ACK:
         return len(octets) == 1
     return octets[:1] == b"\x10" and len(octets) == 5 and octets[4] == 0x16

@@ -22,6 +22,7 @@ FORMATS = ("A", "B")
 HEADER = 10  #: octets of the first block: L, C, M, A
 _LAYER = "link"
 _HEADLESS = "A-"  #: format A without the CRC of its first block, as some receivers deliver it
+_SHIFTED = "A+"  #: format A with its last CRC alone and L two too small, as rtl_433 delivers it
 _FIRST_B = 126  #: octets of blocks 1 and 2 of format B that share a CRC
 
 
@@ -133,7 +134,11 @@ def _verify(block: bytes, octets: bytes, at: int) -> None:
         )
 
 
-_STRIP = {"A": _strip_a, "B": _strip_b, _HEADLESS: _strip_headless}
+def _strip_shifted(octets: bytes) -> bytes:
+    return bytes((len(octets) - 3,)) + octets[1:-2]
+
+
+_STRIP = {"A": _strip_a, "B": _strip_b, _HEADLESS: _strip_headless, _SHIFTED: _strip_shifted}
 
 
 def strip_crc(octets: bytes, frame_format: str) -> bytes:
@@ -159,6 +164,22 @@ def _is_headless(octets: bytes, size_a: int) -> bool:
     return len(octets) == size_a - 2 and size_a > 14 and crc16_octets(octets[HEADER:end]) == octets[end : end + 2]
 
 
+def _last_block(length: int) -> int:
+    """Offset of the last block of format A in a frame without CRCs whose L field is ``length``."""
+    return HEADER + (length - HEADER) // 16 * 16
+
+
+def _is_shifted(octets: bytes) -> bool:
+    """True where a receiver counted L two too small and left the CRC of the last block in place.
+
+    rtl_433 gives frames so: L + 5 octets. The CRC proves it.
+    """
+    length = len(octets) - 3
+    if octets[0] != length - 2 or length < HEADER:
+        return False
+    return crc16_octets(octets[_last_block(length) : -2]) == octets[-2:]
+
+
 def _detect(octets: bytes) -> tuple[str | None, int]:
     """Frame format (None: no CRCs) and size in octets of what stands there."""
     length = octets[0]
@@ -172,6 +193,8 @@ def _detect(octets: bytes) -> tuple[str | None, int]:
         end = min(plain - 2, _FIRST_B)
         if crc16_octets(octets[:end]) == octets[end : end + 2]:
             return "B", plain
+    if not first_crc and _is_shifted(octets):
+        return _SHIFTED, len(octets)
     if len(octets) == size_a or (first_crc and _is_cut(octets)):
         return "A", size_a
     if _is_headless(octets, size_a):
@@ -212,5 +235,5 @@ def unframe(octets: bytes, frame_format: str | None = None, *, crc: bool | None 
         plain, checked = octets[:size], False
     else:
         plain, checked = strip_crc(octets, frame_format), True
-    name = "A" if frame_format == _HEADLESS else frame_format
+    name = "A" if frame_format in (_HEADLESS, _SHIFTED) else frame_format
     return WirelessFrame(ControlField(plain[1]), Address.from_link(plain, 2), plain[HEADER:], name, checked), octets[size:]

@@ -1,0 +1,1 @@
+"""The command ``oms``; one module per command."""

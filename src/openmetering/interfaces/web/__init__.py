@@ -1,0 +1,1 @@
+"""Pages that stand on their own: one file, no server, nothing loaded from elsewhere."""
