@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 import openmetering as om
 from openmetering.errors import InputError
+from openmetering.interfaces.cli import demo as program
 from openmetering.interfaces.cli.demo import DEFAULT_STORE, choose_store
 from openmetering.interfaces.cli.main import app
 from openmetering.interfaces.demo.building import FILES, Sent, key_files, main, record_day, recording_files
@@ -528,3 +529,13 @@ def test_ctrl_c_ends_in_order(tmp_path: Path) -> None:
 
 def test_the_help_tells_the_number_of_devices(building: Building) -> None:
     assert f"{len(building.device)} made-up devices" in runner.invoke(app, ["demo", "--help"]).stdout
+
+
+def test_the_summary_calls_the_program_where_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv" / "bin" / "oms")])
+    assert program._offer("live", "rtl_wmbus | oms listen -")[1] == "  rtl_wmbus | .venv/bin/oms listen -"
+    assert program._offer("values", "oms readings")[1] == "  .venv/bin/oms readings"
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    assert program._offer("values", "oms readings")[1] == "  oms readings"

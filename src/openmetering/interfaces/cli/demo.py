@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -277,7 +279,18 @@ class _Summary:
         return _offer("every octet of its last telegram", f"oms explain {octets.hex().upper()} --key {key.hex().upper()}")
 
 
+def _program() -> str:
+    """How this program is called from here: ``oms``, or where it stands if the shell would not find it."""
+    if shutil.which("oms") is not None or Path(sys.argv[0]).name != "oms":
+        return "oms"
+    place = Path(sys.argv[0]).absolute()
+    return shlex.quote(str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place))
+
+
 def _offer(what: str, command: str) -> list[str]:
+    program = _program()
+    if program != "oms":
+        command = re.sub(r"(^|\| )oms ", rf"\g<1>{program} ", command)
     return [typer.style(f"  # {what}", dim=True), f"  {command}"]
 
 
