@@ -19,9 +19,9 @@ from openmetering.interfaces.cli.decode import make_decoder
 from openmetering.interfaces.cli.inputs import INPUTS, receptions
 from openmetering.interfaces.cli.outcome import Outcome
 from openmetering.security import parse_key
-from openmetering.telegram import Decoder
+from openmetering.telegram import Decoder, Telegram
 from openmetering.telegram.anatomy import NOTE, Anatomy, Bit, Part, Section, Segment, anatomy, redact
-from openmetering.transport.reception import BadLine
+from openmetering.transport.reception import BadLine, Reception
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -143,14 +143,24 @@ def _html(items: Sequence[Anatomy]) -> str:
 _WRITERS: dict[Form, Callable[[Sequence[Anatomy]], str]] = {Form.text: _text, Form.json: _json, Form.html: _html}
 
 
+def _examine(decoder: Decoder, item: Reception | BadLine) -> Telegram | InputError:
+    if isinstance(item, BadLine):
+        return item.error
+    try:
+        key = None if item.key is None else parse_key(item.key)
+    except InputError as error:
+        return error
+    return decoder.examine(item.frame, key, now=item.received_at)
+
+
 def _anatomies(decoder: Decoder, sources: list[str], fmt: str, redacted: bool, outcome: Outcome) -> Iterator[Anatomy]:
     """The anatomies of all telegrams of the sources; lines that are none are named on standard error."""
     for item in receptions(sources, fmt):
-        if isinstance(item, BadLine):
-            outcome.count(item.error.code)
-            typer.secho(f"not a telegram: {item.error.message}", err=True, fg="red")
+        telegram = _examine(decoder, item)
+        if isinstance(telegram, InputError):
+            outcome.count(telegram.code)
+            typer.secho(f"not a telegram: {telegram.message}", err=True, fg="red")
             continue
-        telegram = decoder.examine(item.frame, None if item.key is None else parse_key(item.key), now=item.received_at)
         outcome.count(None if telegram.error is None else telegram.error.code)
         found = anatomy(telegram)
         yield redact(found) if redacted else found
@@ -204,7 +214,7 @@ def register(app: typer.Typer) -> None:
         outcome = Outcome()
         decoder = make_decoder(key, keys, strict, formats)
         items = list(_anatomies(decoder, telegrams or ["-"], input, redact, outcome))
-        if not items and not outcome.failed:
+        if not items and not outcome.exit_code:
             raise InputError("there is no telegram in the input")
         if items:
             _write(_WRITERS[format](items), format, output)

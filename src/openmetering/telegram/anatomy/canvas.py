@@ -104,12 +104,12 @@ class Canvas:
         """Give everything up to ``end`` away as it is."""
         self.take(self.left, field, _count(self.left), meaning, secret=secret, encrypted=encrypted)
 
-    def broken(self, fault: Fault | OmsError | None, message: str = "", offset: int | None = None) -> None:
+    def broken(self, fault: Fault | OmsError | None, offset: int | None = None) -> None:
         """Give everything up to ``end`` away: up to ``offset`` unread, from there on with the fault."""
         if offset is not None and self.at < offset < self.end:
             self.take(offset - self.at, "not read", _count(offset - self.at), "stands in front of the fault", secret="content")
         code = "frame.invalid" if fault is None else fault.code
-        text = message or ("" if fault is None else fault.message)
+        text = "" if fault is None else fault.message
         self.take(self.left, "not decoded", _count(self.left), text, secret="content", fault=code)
 
     def part(self, note: str = "") -> Part:

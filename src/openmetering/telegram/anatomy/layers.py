@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from openmetering.codec import afl, ell, tpl
+from openmetering.codec.apl import big_endian
 from openmetering.codec.link.wired import WiredFrame
 from openmetering.errors import DecodeError
 from openmetering.tables import CONTROL_INFORMATION, ControlInformation
@@ -24,10 +25,8 @@ from openmetering.wire import BitField, FieldLayout, Layer
 
 __all__ = ["walk"]
 
-_MAX_LAYERS = 6
 _BLOCK_MODES = frozenset((2, 4, 5, 7))
 _TAGS = {9: ("GCM tag", 12), 10: ("CCM tag", 8)}
-_BIG_ENDIAN = 0x76
 _PROOFS = {
     "mac": "the MAC proves key and origin",
     "tag": "the tag proves key and origin",
@@ -82,7 +81,7 @@ class _Walk:
 
     def _chain(self) -> None:
         canvas, previous = self.canvas, ""
-        for _ in range(_MAX_LAYERS):
+        while True:  # ends: no layer may follow itself
             octet = canvas.peek(1)
             info = CONTROL_INFORMATION[octet[0]] if octet else None
             if info is None or (previous and info.layer not in previous.split()):
@@ -99,7 +98,7 @@ class _Walk:
                 return
             previous = info.followers
         canvas.section("tpl", "Not decoded")
-        canvas.broken(self.telegram.error, "" if canvas.left else "the frame ends where a CI field should stand")
+        canvas.broken(self.telegram.error)
 
     def _ci(self, info: ControlInformation, layer: str, title: str, summary: str = "", meaning: str = "") -> None:
         self.canvas.section(layer, title, summary)
@@ -109,8 +108,8 @@ class _Walk:
         for row in rows:
             if isinstance(row.value, bytes):
                 take_address(self.canvas, transport_order=layer == "tpl")
-            elif row.value is not None:
-                self._number(layer, row.name, row.size, row.value)
+            else:
+                self._number(layer, row.name, row.size, row.value or 0)
 
     def _number(self, layer: str, name: str, size: int, value: int) -> None:
         if (layer, name) == ("tpl", "status"):
@@ -222,7 +221,7 @@ class _Walk:
             explain_payload(canvas, telegram, info, fixed=True)
             return
         octets = canvas.octets[: canvas.end]
-        if info.code == _BIG_ENDIAN:
+        if info.code == big_endian.CI:
             self._big_endian(info)
             return
         self._ci(info, "tpl", "Transport layer", f"{info.header} header" if info.header != "none" else "no header")
@@ -242,11 +241,12 @@ class _Walk:
         """CI 76: the fields of the long header stand most significant octet first."""
         canvas = self.canvas
         self._ci(info, "tpl", "Transport layer", "long header, most significant octet first")
+        if canvas.left < big_endian.HEADER_SIZE:
+            canvas.broken(self.telegram.error)
+            return
         take_address(canvas, transport_order=True, big_endian=True)
         for name, size in (("access_number", 1), ("status", 1), ("configuration", 2)):
-            octets = canvas.peek(size)
-            if len(octets) == size:
-                self._number("tpl", name, size, int.from_bytes(octets, "big"))
+            self._number("tpl", name, size, int.from_bytes(canvas.peek(size), "big"))
         if self.telegram.payload is None:
             canvas.broken(self.telegram.error)
         else:

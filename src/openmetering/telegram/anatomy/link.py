@@ -106,15 +106,13 @@ def _control(canvas: Canvas, *, wired: bool) -> None:
 
 
 def take_address(canvas: Canvas, *, transport_order: bool, big_endian: bool = False) -> None:
-    """The eight octets of an address: manufacturer, identification number, version, device type."""
+    """The eight octets of an address, which must be there: manufacturer, identification number, version, device type."""
     octets = canvas.peek(8)
     steps = (_number, _manufacturer) if transport_order else (_manufacturer, _number)
     for step in steps:
         step(canvas, big_endian)
-    if len(octets) > 6:
-        canvas.take(1, "version", code(octets[6]), "version (generation) of the device")
-    if len(octets) > 7:
-        canvas.take(1, "device type", code(octets[7]), DEVICE_TYPES[octets[7]].name)
+    canvas.take(1, "version", code(octets[6]), "version (generation) of the device")
+    canvas.take(1, "device type", code(octets[7]), DEVICE_TYPES[octets[7]].name)
 
 
 def _manufacturer(canvas: Canvas, big_endian: bool) -> None:
@@ -151,9 +149,8 @@ def _wired_header(canvas: Canvas, kind: str, message: str) -> None:
     else:
         canvas.take(1, "start", code(start[0]), "frame of variable length")
         for field in ("length (L)", "length, repeated"):
-            octet = canvas.peek(1)
-            canvas.take(1, field, str(octet[0]) if octet else "", "octets from C to the end of the user data")
-        canvas.take(1, "start, repeated", code(canvas.peek(1)[0]) if canvas.left else "", "")
+            canvas.take(1, field, str(canvas.peek(1)[0]), "octets from C to the end of the user data")
+        canvas.take(1, "start, repeated", "68h")
     _control(canvas, wired=True)
     address = canvas.peek(1)
     if address:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from openmetering.codec.apl import alarm, application_error, clock, fixed, image_transfer, security_transfer
+from openmetering.codec.address import Selection
+from openmetering.codec.apl import alarm, application_error, big_endian, clock, fixed, image_transfer, security_transfer
 from openmetering.codec.apl.format import CompactFrame, RecordFormat
 from openmetering.codec.apl.security_transfer import KeyList, SecuredData, SitpBlock, StatusResponse
 from openmetering.errors import DecodeError
@@ -25,7 +26,6 @@ __all__ = ["explain_payload", "takes_fixed_data"]
 _LAYER = "apl"
 _BLOCK_MODES = frozenset((2, 4, 5, 7))
 _VERIFICATION = b"\x2f\x2f"
-_BIG_ENDIAN = 0x76
 _FIXED, _FIXED_BIG_ENDIAN = 0x73, 0x77
 _FIXED_SIZE = 17  #: octets of the fixed data structure with its CI
 _MBUS = 1  #: PID of M-Bus records in a secured block
@@ -67,7 +67,7 @@ def explain_payload(
 
 def _records(canvas: Canvas, telegram: Telegram, info: ControlInformation) -> None:
     octets = canvas.rest
-    if info.code == _BIG_ENDIAN and telegram.payload is not None:
+    if info.code == big_endian.CI and telegram.payload is not None:
         octets = telegram.payload
     RecordWriter(canvas, telegram).message(octets)
 
@@ -81,7 +81,8 @@ def _compact(canvas: Canvas, telegram: Telegram, info: ControlInformation) -> No
     size = sum(len(record.octets()) - len(record.header.octets) for record in records)
     expanded = telegram.read_records is not None and not frame.data[size:].strip(_VERIFICATION)
     meaning = "CRC of the records with their headers" + ("; correct" if expanded else "")
-    canvas.take(2, "full-frame CRC", f"{frame.full_frame_crc:04X}h", meaning, secret="check")
+    fault = _fault_of(telegram, "compact.crc")
+    canvas.take(2, "full-frame CRC", f"{frame.full_frame_crc:04X}h", meaning, secret="check", fault=fault)
     if expanded:
         RecordWriter(canvas, telegram).values(records)
 
@@ -89,15 +90,22 @@ def _compact(canvas: Canvas, telegram: Telegram, info: ControlInformation) -> No
 def _format(canvas: Canvas, telegram: Telegram, info: ControlInformation) -> None:
     """Format frame: LEN(1) SIG(2), then record headers without data."""
     octets = canvas.rest
-    if len(octets) < 3:
+    if len(octets) < 3 or len(octets) < 1 + octets[0]:
         canvas.section(_LAYER, "Format frame")
+        canvas.broken(telegram.error)
         return
     end = canvas.at + 1 + octets[0]
     canvas.section(_LAYER, "Format frame", "the record headers of compact frames to come")
     canvas.take(1, "length", str(octets[0]), "octets of signature and headers")
-    canvas.take(2, "format signature", f"{int.from_bytes(octets[1:3], 'little'):04X}h", "CRC of the headers, names the format")
-    headers = RecordFormat.parse(canvas.octets[canvas.at : min(end, canvas.end)]).headers
+    signature, fault = int.from_bytes(octets[1:3], "little"), _fault_of(telegram, "compact.signature")
+    canvas.take(2, "format signature", f"{signature:04X}h", "CRC of the headers, names the format", fault=fault)
+    headers = RecordFormat.parse(canvas.octets[canvas.at : end]).headers
     RecordWriter(canvas, telegram).headers(headers)
+
+
+def _fault_of(telegram: Telegram, code_: str) -> str | None:
+    """The code, if it is what stopped the decoding."""
+    return code_ if telegram.error is not None and telegram.error.code == code_ else None
 
 
 # -- small protocols ------------------------------------------------------------------------------
@@ -158,14 +166,14 @@ def _sub_code(canvas: Canvas, telegram: Telegram, info: ControlInformation) -> N
 
 
 def _select(canvas: Canvas, telegram: Telegram, info: ControlInformation) -> None:
+    selection = Selection.decode(canvas.rest)
     canvas.section(_LAYER, "Selection of a device", "only the device whose address fits answers from now on")
     take_address(canvas, transport_order=True)
-    if canvas.peek(2) == b"\x0c\x78" and canvas.left >= 6:
+    if selection.fabrication is not None:
         canvas.section(_LAYER, "Enhanced selection", secret=True)
         canvas.take(1, "DIF", "0Ch", "8-digit BCD")
         canvas.take(1, "VIF", "78h", "fabrication number")
-        digits = canvas.peek(4)[::-1].hex().upper()
-        canvas.take(4, "fabrication number", digits, "F digits match every number", secret="identity")
+        canvas.take(4, "fabrication number", selection.fabrication, "F digits match every number", secret="identity")
     canvas.take_rest("more", "further conditions")
 
 

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from openmetering.codec.apl.container import decode as decode_container
 from openmetering.codec.apl.header import DATA_LENGTH, FUNCTIONS, RecordHeader
-from openmetering.codec.apl.profile import ProfileSeries, Spacing, expand
+from openmetering.codec.apl.profile import ProfileSeries, Spacing, expand, is_profile
 from openmetering.codec.apl.records import FILLER, GLOBAL_READOUT, ParsedRecords, Record, parse, read_header
 from openmetering.codec.apl.values import lvar_length
 from openmetering.codec.apl.vib_text import split_text
@@ -113,7 +113,7 @@ class RecordWriter:
         series = iter(expand(parsed.records))
         for number, (offset, record) in enumerate(zip(parsed.offsets, parsed.records, strict=True), 1):
             self._fillers(start + offset)
-            self._record(number, record, next(series) if record.header.profile else None)
+            self._record(number, record, next(series) if is_profile(record) else None)
         self._fillers(start + len(octets) - len(parsed.rest) - self._block_size(parsed))
         self._manufacturer_block(parsed)
         if parsed.fault is not None:
@@ -127,7 +127,7 @@ class RecordWriter:
             header = record.header
             headers = f"DIB {header.dib.hex().upper()}, VIB {header.vib.hex().upper()} of the known format"
             self._section(number, record, f"{value_text(record)}; {headers}")
-            self._data(record, next(series) if header.profile else None)
+            self._data(record, next(series) if is_profile(record) else None)
         self._fillers(canvas.end)
 
     def headers(self, headers: tuple[RecordHeader, ...]) -> None:

@@ -39,9 +39,6 @@ __all__ = [
     "Words",
     "bits_of",
     "code",
-    "content_class",
-    "hexadecimal",
-    "pairs",
     "place",
     "status_bits",
     "status_words",
@@ -61,16 +58,6 @@ class Words(msgspec.Struct, frozen=True):
 def code(octet: int) -> str:
     """An octet as the standards write it: 7Ah."""
     return f"{octet:02X}h"
-
-
-def hexadecimal(octets: bytes) -> str:
-    """Octets in pairs: 2F 2F."""
-    return octets.hex(" ").upper()
-
-
-def pairs(digits: str) -> str:
-    """Hexadecimal digits in pairs."""
-    return " ".join(digits[at : at + 2] for at in range(0, len(digits), 2))
 
 
 def place(lowest: int, width: int) -> str:
@@ -203,11 +190,6 @@ def bits_of(value: BitField, *, without: frozenset[str] = frozenset()) -> tuple[
     )
 
 
-def content_class(number: int) -> str:
-    """What the content bits of a configuration field say."""
-    return _CONTENTS[number]
-
-
 # -- the status octet -----------------------------------------------------------------------------
 
 _APPLICATION = {bit.value: bit.name for bit in STATUS if bit.mask == 0x03}
@@ -277,9 +259,7 @@ _FIELDS: dict[tuple[str, str], Callable[[int], Words]] = {
     ("afl", "key_information"): lambda n: Words("key information", f"{n:04X}h", f"{_key_id(n & 0x0F)}, version {n >> 8}"),
     ("afl", "counter"): lambda n: Words("message counter", str(n), "never repeats under a key"),
     ("tpl", "access_number"): lambda n: Words("access number", str(n), "tells repeated messages from new ones"),
-    ("tpl", "configuration"): lambda n: Words(
-        "configuration", f"{n:04X}h", f"security mode {n >> 8 & 0x1F}: {_mode(n >> 8 & 0x1F)}"
-    ),
+    ("tpl", "configuration"): _configuration,
 }
 
 
