@@ -39,7 +39,7 @@ __all__ = [
     "answer",
     "answer_json",
     "describe",
-    "face_template",
+    "face_parts",
     "make_sheet",
     "record_json",
     "sheets_of",
@@ -422,7 +422,7 @@ def make_sheet(plan: Plan, device_type: int | None) -> Sheet | None:
         for kept in _sheets.values():
             kept.clear()
     sheet = None
-    if not any(header.profile for header in plan.headers):
+    if not plan.profiles:
         averaging = _averaging(plan.headers, device_type)
         pieces = [_piece(header, device_type, averaging) for header in plan.headers]
         texts = [(piece.front, piece.behind) if piece.plain else None for piece in pieces]
@@ -441,20 +441,25 @@ def _from_sheet(telegram: Telegram, device_type: int | None) -> bytes | None:
     return None if sheet is None else sheet(payload, digits_of(payload))
 
 
-def face_template(telegram: Telegram) -> bytes:
-    """Everything in front of the records for telegrams that differ from this one in octets, access numbers and status.
+def face_parts(telegram: Telegram) -> tuple[bytes, ...]:
+    """Everything in front of the records, cut where telegrams of the same meter differ from this one.
 
-    Slots: frame in hexadecimal (%b), access number of the ELL if there is one (%02X), access number of the
-    transport layer (%d), text of the status (%b, see ``status_text``).
+    Between the parts stand the frame in hexadecimal, the access number of the ELL in hexadecimal
+    (an empty text without ELL), the access number of the transport layer and ``status_text``.
     """
-    text, transport, ell = _front(telegram).replace("%", "%%"), telegram.transport, telegram.ell
+    text, transport, ell = _front(telegram), telegram.transport, telegram.ell
     assert transport is not None
-    text = text.replace(f'"telegram":"{telegram.frame.hex().upper()}"', '"telegram":"%b"', 1)
+    before, _, text = text.partition(f'"{telegram.frame.hex().upper()}"')
+    parts = [before + '"']
+    link, access = '"', ""
     if ell is not None:
         sent = ell.encode().hex().upper()
-        text = text.replace(f'"ell":"{sent}"', f'"ell":"{sent[:4]}%02X{sent[6:]}"', 1)
-    numbers = f'"access_number":{transport.access_number},"status":{_status(transport.status, telegram.uplink)}'
-    return text.replace(numbers, '"access_number":%d,"status":%b', 1).encode()
+        front, _, text = text.partition(f'"ell":"{sent}"')
+        link, access = f'"{front}"ell":"{sent[:4]}', f'{sent[6:]}"'
+    written = _status(transport.status, telegram.uplink)
+    front, _, text = text.partition(f'"access_number":{transport.access_number},"status":{written}')
+    parts += [link, f'{access}{front}"access_number":', ',"status":', text]
+    return tuple(part.encode() for part in parts)
 
 
 @cache

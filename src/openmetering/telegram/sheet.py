@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 from binascii import hexlify
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from openmetering.codec.apl.format import Plan, PlanSource
 from openmetering.codec.apl.header import RecordHeader
 from openmetering.codec.apl.records import Record
-from openmetering.codec.apl.values import number_text
 from openmetering.wire.types import decode_date
 
 __all__ = ["Sheet", "compile_sheet", "digits_of"]
@@ -24,6 +24,7 @@ Sheet = Callable[[bytes, bytes], bytes | None]
 _KINDS = frozenset(("bcd", "signed", "unsigned", "date"))
 _DATES: dict[bytes, bytes] = {}
 _DATE_LIMIT = 65536
+_TABLED = 3  #: fractions of up to three digits come out of a table
 
 
 def digits_of(octets: bytes) -> bytes:
@@ -42,8 +43,10 @@ def _date(raw: bytes) -> bytes | None:
     return text
 
 
-def _number(mantissa: int, exponent: int) -> bytes:
-    return number_text(mantissa, exponent).encode()
+@cache
+def _places(count: int) -> tuple[bytes, ...]:
+    """The texts of all fractions with this number of digits, point included."""
+    return tuple(b".%0*d" % (count, number) for number in range(10**count))
 
 
 class _Draft:
@@ -51,7 +54,7 @@ class _Draft:
 
     def __init__(self, plan: Plan) -> None:
         self.source = PlanSource(plan)
-        self.source.names |= {"Record": Record, "dates": _DATES, "date_text": _date, "number": _number}
+        self.source.names |= {"Record": Record, "dates": _DATES, "date_text": _date}
         self.lines: list[str] = []
         self.arguments: list[str] = []
         self.texts: list[str] = []
@@ -66,16 +69,21 @@ class _Draft:
         if exponent >= 0:
             self.arguments.append(f"{name} * {10**exponent}" if exponent else name)
             return "%d"
-        places, unit = -exponent, 10**-exponent
-        if header.kind == "signed":
-            self.source.names[f"point{places}"] = b"%%d.%%0%dd" % places
-            self.arguments.append(f"point{places} % divmod({name}, {unit}) if {name} >= 0 else number({name}, {exponent})")
-            return "%b"
+        places = -exponent
+        whole, part, signed = f"{name}_whole", f"{name}_part", header.kind == "signed"
+        self.late.append(f"    {whole}, {part} = divmod({f'abs({name})' if signed else name}, {10**places})")
+        if places <= _TABLED:
+            self.source.names[f"places{places}"] = _places(places)
+            fraction = f"places{places}[{part}]"
+        else:
+            fraction = f"b'.%0{places}d' % {part}"
+        if signed:
+            self.arguments.append(f"b'-' if {name} < 0 else b'', {whole}, {fraction}")
+            return "%b%d%b"
         if header.kind == "bcd":
             self.odd[-1] += f" or {name} < 0"
-        self.late.append(f"    {name}_whole, {name}_part = divmod({name}, {unit})")
-        self.arguments.append(f"{name}_whole, {name}_part")
-        return f"%d.%0{places}d"
+        self.arguments.append(f"{whole}, {fraction}")
+        return "%d%b"
 
     def date(self, name: str, raw: str) -> str:
         """A date; returns its slot."""

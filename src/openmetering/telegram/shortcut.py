@@ -17,7 +17,7 @@ from openmetering.codec.ell import CommunicationControl, ExtendedLink
 from openmetering.codec.link.wireless import HEADER, WirelessFrame
 from openmetering.codec.tpl import Configuration, TransportHeader
 from openmetering.security import Key
-from openmetering.telegram.answer import face_template, make_sheet, sheets_of, status_text
+from openmetering.telegram.answer import face_parts, make_sheet, sheets_of, status_text
 from openmetering.telegram.model import SecurityReport, Telegram
 from openmetering.telegram.sheet import digits_of
 
@@ -25,6 +25,8 @@ __all__ = ["PREFIX", "Shortcut"]
 
 PREFIX = HEADER + 1  #: L C M A CI: the octets a shortcut is found by
 _ACCESS = tuple(bytes((number,)) * 8 for number in range(256))
+_HEXADECIMAL = tuple(b"%02X" % number for number in range(256))
+_DECIMAL = tuple(b"%d" % number for number in range(256))
 _NO_BLOCK, _BLOCK = b'],"manufacturer_data":null,"payload":"', b'],"manufacturer_data":"'
 _PAYLOAD, _CLOSING = b'","payload":"', b'","application":null}'
 _from_bytes = int.from_bytes
@@ -99,7 +101,7 @@ class Shortcut:
         self._end = header + self._encrypted
         self._length = rest
         self._sheets = sheets_of(None if address is None else address.device_type)
-        self._faces: dict[str | None, bytes] = {}
+        self._faces: dict[str | None, tuple[bytes, ...]] = {}
         self.plans: tuple[Plan, ...] = _share((plan,))
 
     def learn(self, plan: Plan) -> bool:
@@ -147,7 +149,7 @@ class Shortcut:
         at = self._access_at
         ci, kind, address = self._transport
         manufacturer = plan.manufacturer_at
-        return Telegram(
+        telegram = Telegram(
             frame,
             WirelessFrame(self._link_control, self._link_address, plain[HEADER:], frame_format, frame_format is not None),
             ExtendedLink(self._ell_ci, self._control, plain[HEADER + 2], self._destination) if self._ell_ci else None,
@@ -167,6 +169,9 @@ class Shortcut:
             b"",
             plan,
         )
+        if plan.profiles:  # what is wrong with a profile depends on its data
+            telegram.warnings = tuple(series.fault for series in telegram.profiles if series.fault is not None)
+        return telegram
 
     def answer(self, frame: bytes, plain: bytes, frame_format: str | None = None) -> bytes | None:
         """The JSON answer of a frame: the same octets as ``answer_json(self.read(...))``, without the objects in between."""
@@ -183,15 +188,16 @@ class Shortcut:
         records = sheet(payload, digits)
         if records is None:
             return None
-        at = self._access_at
-        if self._ell_ci:
-            front = face % (digits_of(frame), plain[HEADER + 2], plain[at], status_text(plain[at + 1]))
-        else:
-            front = face % (digits_of(frame), plain[at], status_text(plain[at + 1]))
-        manufacturer = plan.manufacturer_at
-        if manufacturer is None:
-            return b"".join((front, records, _NO_BLOCK, digits, _CLOSING))
-        return b"".join((front, records, _BLOCK, digits[2 * manufacturer :], _PAYLOAD, digits, _CLOSING))
+        at, manufacturer = self._access_at, plan.manufacturer_at
+        start, link, transport, status, last = face
+        access = _HEXADECIMAL[plain[HEADER + 2]] if self._ell_ci else b""
+        block = _NO_BLOCK if manufacturer is None else b"".join((_BLOCK, digits[2 * manufacturer :], _PAYLOAD))
+        # fmt: off
+        return b"".join((
+            start, digits_of(frame), link, access, transport, _DECIMAL[plain[at]], status, status_text(plain[at + 1]), last,
+            records, block, digits, _CLOSING,
+        ))
+        # fmt: on
 
     def _first_answer(self, frame: bytes, plain: bytes, frame_format: str | None) -> bytes | None:
         """The first answer makes the templates that it and the next ones need."""
@@ -199,7 +205,8 @@ class Shortcut:
         assert telegram is not None
         assert telegram.plan is not None
         if frame_format not in self._faces:
-            self._faces[frame_format] = face_template(telegram)
+            start, link, transport, status, last = face_parts(telegram)
+            self._faces[frame_format] = (_share(start), link, transport, _share(status), _share(last))
         if telegram.plan not in self._sheets:
             make_sheet(telegram.plan, None if telegram.address is None else telegram.address.device_type)
         return self.answer(frame, plain, frame_format)

@@ -360,10 +360,23 @@ class Plan:
     ``matches`` compares every header, LVAR and filler octet with one integer operation; the
     general parser would take the same path for any octets that pass. ``read`` gives all records
     of octets that match; it is compiled when first used. ``spans`` are the positions of the data
-    octets, ``lvars`` the length octets of records of variable length.
+    octets, ``lvars`` the length octets of records of variable length, ``profiles`` says that compact
+    profiles are among the records.
     """
 
-    __slots__ = ("format", "headers", "length", "lvars", "manufacturer_at", "mask", "more_follows", "read", "spans", "template")
+    __slots__ = (
+        "format",
+        "headers",
+        "length",
+        "lvars",
+        "manufacturer_at",
+        "mask",
+        "more_follows",
+        "profiles",
+        "read",
+        "spans",
+        "template",
+    )
 
     read: Callable[[bytes], tuple[Record, ...]]
 
@@ -371,6 +384,7 @@ class Plan:
         """Note the layout of ``octets`` that ``parsed`` came from (no fault, all of it)."""
         self.format = RecordFormat.of(parsed.records)
         self.headers = self.format.headers
+        self.profiles = any(header.profile for header in self.headers)
         self.length = len(octets)
         self.more_follows = parsed.more_follows
         block = parsed.manufacturer_data

@@ -15,6 +15,7 @@ import typer
 
 from openmetering.errors import Fault, InputError, OmsError
 from openmetering.interfaces.cli.inputs import INPUTS, receptions
+from openmetering.interfaces.cli.octets import Whole
 from openmetering.interfaces.cli.outcome import Outcome
 from openmetering.interfaces.cli.text import telegram_text
 from openmetering.security import KeyRing, parse_key
@@ -108,10 +109,10 @@ def _decoded(decoder: Decoder, items: Iterable[Reception | BadLine], outcome: Ou
 
 
 def _jsonl(items: Iterator[_Item]) -> None:
-    write = sys.stdout.buffer.write
+    out = Whole(sys.stdout.buffer)
     for item, telegram, _ in items:
-        write((answer_json(telegram) if telegram is not None else _bad_item(item)) + b"\n")
-    sys.stdout.buffer.flush()
+        out.write((answer_json(telegram) if telegram is not None else _bad_item(item)) + b"\n")
+    out.flush()
 
 
 def _bad_item(item: Reception | BadLine) -> bytes:
@@ -205,6 +206,7 @@ class _Source(Protocol):
 _decode_line = msgspec.json.Decoder(_Line).decode
 _CHUNK = 1 << 12  #: some twenty telegrams: memory for their answers is used again and again, not asked of the system
 _KEPT_KEYS = 65536
+_LONGEST = 1 << 16  #: octets of a line
 
 
 def _lines(stream: _Source) -> Iterator[list[bytes]]:
@@ -212,13 +214,15 @@ def _lines(stream: _Source) -> Iterator[list[bytes]]:
     rest = b""
     while chunk := stream.read1(_CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LONGEST:  # no telegram: it is answered as a bad line instead of filling the memory
+            lines, rest = [*lines, rest], b""
         yield lines
     yield [rest] if rest else []
 
 
 def _stream_jsonl(decoder: Decoder, stream: _Source, outcome: Outcome) -> None:
     """JSON lines from a byte stream, one answer a line; anything odd goes through the general reader."""
-    answer, fromhex, keys, out = decoder.answer, bytes.fromhex, dict[str, bytes](), sys.stdout.buffer
+    answer, fromhex, keys, out = decoder.answer, bytes.fromhex, dict[str, bytes](), Whole(sys.stdout.buffer)
     for lines in _lines(stream):
         answers: list[bytes] = []
         decoded = 0
