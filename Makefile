@@ -62,8 +62,8 @@ test: $(VENV)/.stamp-dev ## all tests, and the examples of README and docs
 	@$(PYTEST) -n $(JOBS)
 
 lint: $(VENV)/.stamp-dev ## ruff: rules and layout
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --no-cache .
+	@$(BIN)/ruff format --no-cache --check .
 
 types: $(VENV)/.stamp-dev ## mypy, strict
 	@$(BIN)/mypy

@@ -16,7 +16,6 @@ from types import ModuleType
 from typing import NamedTuple
 
 from benchmarks.fleet import Sample
-
 from openmetering import Decoder, MeterTime, Record
 
 __all__ = ["Agreement", "agree", "load", "meterbus_values", "pymbusparser_values"]

@@ -27,7 +27,6 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import others, reference  # noqa: E402
 from benchmarks.fleet import FLEETS, Fleet, Sample, devices, fleet, mixed  # noqa: E402
 from benchmarks.measure import Contender, Result, Table, child_seconds, measure  # noqa: E402
-
 from openmetering import Decoder, KeyRing, Telegram, answer_json, encode  # noqa: E402
 from openmetering.telegram.model import TOLERANT  # noqa: E402
 from openmetering.telegram.reading import Reader  # noqa: E402

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 
 import msgspec
-from fuzz.seeds import Case
 
+from fuzz.seeds import Case
 from openmetering import Decoder, OmsError, Telegram, encode
 from openmetering.codec.link.wireless import frame as with_crc
 

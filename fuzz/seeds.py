@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.fleet import FLEETS, LAYOUTS, devices
-
 from openmetering import Decoder, OmsError, encode_fragments
 from openmetering.interfaces.demo.building import record_day
 from openmetering.interfaces.demo.plan import read_building

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from fuzz.seeds import Case
-
 from openmetering import (
     STRICT,
     TOLERANT,
@@ -55,6 +54,14 @@ def _facts(record: Record) -> tuple[object, ...]:
     return record.header.octets, record.header.uplink, record.raw, record.content, record.lvar
 
 
+def _crc(telegram: Telegram) -> bool:
+    """True if CRCs were found.
+
+    A frame without CRCs passes for format B by chance, once in 65 536; the plan of its meter knows better.
+    """
+    return isinstance(telegram.link, wireless.WirelessFrame) and telegram.link.crc
+
+
 def _touch(telegram: Telegram) -> None:
     """Ask for everything that is made on demand."""
     for record in telegram.records:
@@ -101,8 +108,8 @@ class Targets:
         text = answer_json(telegram)
         planned = telegram.plan is not None
         _touch(telegram)
-        if planned:
-            expected = self.definition.read(case.octets, None if case.key is None else Key(case.key, None))
+        expected = self.definition.read(case.octets, None if case.key is None else Key(case.key, None)) if planned else telegram
+        if planned and _crc(expected) == _crc(telegram):
             assert [*map(_facts, expected.records)] == [*map(_facts, telegram.records)], "plan and general reader differ"
             assert text == answer_json(expected), "sheet and general answer differ"
 

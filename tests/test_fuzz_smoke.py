@@ -6,11 +6,11 @@ import random
 from collections.abc import Callable
 
 import pytest
+
 from fuzz.mutate import Mutator
 from fuzz.run import ALLOWED_GROWTH, Campaign, main, run
 from fuzz.seeds import Case, seeds
 from fuzz.targets import TARGETS, Targets
-
 from openmetering import Decoder
 from openmetering.telegram import Telegram
 

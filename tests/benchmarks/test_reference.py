@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from benchmarks.fleet import FLEETS, LAYOUTS, Device, Fleet, devices, fleet, mixed
 
 from benchmarks import reference
+from benchmarks.fleet import FLEETS, LAYOUTS, Device, Fleet, devices, fleet, mixed
 from openmetering import Decoder, MeterTime, Record, Telegram, answer_json
 from openmetering.telegram.model import TOLERANT
 from openmetering.telegram.reading import Reader

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import addresses, digits, octet, patterns, selections
-from tests.vector_files import assert_prefixes_raise, octets, own, shared
 
 from openmetering.codec.address import Address, Selection, flag_letters, flag_value
 from openmetering.errors import EncodeError, NotRepresentable, OutOfRange
+from tests.strategies import addresses, digits, octet, patterns, selections
+from tests.vector_files import assert_prefixes_raise, octets, own, shared
 
 METER = Address(0x1593, "12345678", 51, 3)
 

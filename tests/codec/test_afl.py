@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import fragmentations
-from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own
 
 from openmetering.codec.afl import (
     CI,
@@ -19,6 +17,8 @@ from openmetering.codec.afl import (
 )
 from openmetering.errors import DecodeError, EncodeError, NotRepresentable, OutOfRange
 from openmetering.tables import AFL_ALGORITHMS
+from tests.strategies import fragmentations
+from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own
 
 
 def of_vector(vector):

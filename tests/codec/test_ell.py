@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import extended_links
-from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own
 
 from openmetering.codec.address import Address
 from openmetering.codec.ell import KINDS, CommunicationControl, ExtendedLink, SessionNumber, decode
 from openmetering.errors import DecodeError, EncodeError, NotRepresentable, OutOfRange
+from tests.strategies import extended_links
+from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own
 
 
 def of_vector(vector):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.vector_files import octets, shared
 
 from openmetering.codec import afl, ell, tpl
 from openmetering.codec.address import Address
 from openmetering.codec.link import wired, wireless
 from openmetering.tables import CONTROL_INFORMATION
 from openmetering.wire import crc16
+from tests.vector_files import octets, shared
 
 
 def framed(row):

@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import extension_size, number, octet, transport_headers
-from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 from openmetering.codec.address import Address
 from openmetering.codec.tpl import (
@@ -25,6 +23,8 @@ from openmetering.codec.tpl import (
     rssi_status,
 )
 from openmetering.errors import DecodeError, EncodeError, NotRepresentable, OutOfRange
+from tests.strategies import extension_size, number, octet, transport_headers
+from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 
 def of_vector(vector):

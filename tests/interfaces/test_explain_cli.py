@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.telegram import building
-from tests.telegram.building import KEY, METER, WATER, frame, wired, wireless
 from typer.testing import CliRunner
 
 from openmetering import Decoder, examine
@@ -23,6 +21,8 @@ from openmetering.interfaces.cli.explain import anatomy_text
 from openmetering.interfaces.web import explain_page as page_module
 from openmetering.interfaces.web.explain_page import explain_page
 from openmetering.telegram.anatomy import NOTE, anatomy, redact
+from tests.telegram import building
+from tests.telegram.building import KEY, METER, WATER, frame, wired, wireless
 
 GAS = (
     "434493157856341233037AC98C2075900F002C25B30A000021924D4FBA372FB66E017A75002007109058475F4BC9D1281DF878B80A1B0F98B629024AAC"

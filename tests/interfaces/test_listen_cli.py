@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
-from tests.fleet import KEY, bare_wired, radio, ring, volume
 from typer.testing import CliRunner
 
 from openmetering.errors import InputError, TransportError
@@ -21,6 +20,7 @@ from openmetering.storage import Store, Stored
 from openmetering.telegram import Decoder
 from openmetering.transport.lines import LineReader
 from openmetering.transport.reception import BadLine, Notice, Reception
+from tests.fleet import KEY, bare_wired, radio, ring, volume
 
 NOW = 1_700_000_000.0
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.fleet import KEY, radio, volume
 from typer.testing import CliRunner
 
 from openmetering.errors import InputError
@@ -21,6 +20,7 @@ from openmetering.interfaces.cli.readings import COLUMNS, moment
 from openmetering.storage import Store
 from openmetering.telegram import Decoder
 from openmetering.transport.reception import Reception
+from tests.fleet import KEY, radio, volume
 
 START = datetime(2025, 1, 1, 12, tzinfo=UTC).timestamp()
 

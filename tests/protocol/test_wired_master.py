@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fleet import bare_wired, wired
 
 from openmetering.codec.address import Address, Selection, flag_value
 from openmetering.codec.link.wired import WiredFrame, unframe
@@ -32,6 +31,7 @@ from openmetering.protocol.wired_master import (
     WiredMaster,
     more_follows,
 )
+from tests.fleet import bare_wired, wired
 
 TIMING = LineTiming(2400, latency=0.0, gap=0.0)
 SELECTION = Selection(Address(0xFFFF, "12345678", 0xFF, 0xFF))

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.fleet import radio
 
 from openmetering.storage import Store
 from openmetering.telegram import Decoder
+from tests.fleet import radio
 
 pytestmark = [pytest.mark.services, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 

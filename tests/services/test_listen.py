@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.fleet import KEY, compact, radio, ring
 
 from openmetering.errors import TransportError
 from openmetering.security import CounterLedger
@@ -21,6 +20,7 @@ from openmetering.transport.lines import LineReader
 from openmetering.transport.reception import BadLine, Item, Notice, Reception
 from openmetering.transport.source_address import parse_source
 from openmetering.transport.stream_doors import FileDoor
+from tests.fleet import KEY, compact, radio, ring
 
 NOW = 1_700_000_000.0
 

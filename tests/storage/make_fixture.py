@@ -10,12 +10,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from tests.fleet import bare_wired, compact, radio, ring, wired
-
 from openmetering.storage import Place, Store
 from openmetering.storage.migrations import VERSION
 from openmetering.telegram import Decoder
 from openmetering.transport.reception import Reception
+from tests.fleet import bare_wired, compact, radio, ring, wired
 
 DATA = Path(__file__).parent / "data"
 START = 1_700_000_000.0

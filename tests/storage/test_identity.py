@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fleet import KEY, radio, wired, with_crc
 
 from openmetering.storage.identity import identity
+from tests.fleet import KEY, radio, wired, with_crc
 
 PLAIN = radio(1)
 SAME = [

@@ -7,13 +7,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.fleet import ring
-from tests.storage.make_fixture import LOCKED, content
 
 from openmetering.errors import InputError, TransportError
 from openmetering.storage import Place, Store
 from openmetering.storage.migrations import APPLICATION_ID, VERSION, connect, database_path, schemas, statements, transaction
 from openmetering.telegram import Decoder
+from tests.fleet import ring
+from tests.storage.make_fixture import LOCKED, content
 
 DATA = Path(__file__).parent / "data"
 

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fleet import KEY, address, bare_wired, compact, radio, ring, volume, wired, with_crc
 
 from openmetering.codec.apl.format import RecordFormat
 from openmetering.codec.apl.profile import Spacing, pack
@@ -22,6 +21,7 @@ from openmetering.storage.queries import device_glob, glob
 from openmetering.storage.reading_rows import device_address, readings_of
 from openmetering.telegram import Answer, Decoder, Meter, compose, encode_fragments
 from openmetering.transport.reception import Reception
+from tests.fleet import KEY, address, bare_wired, compact, radio, ring, volume, wired, with_crc
 
 NOW = 1_700_000_000.0
 OTHER_KEY = bytes(range(16, 32))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 from hypothesis import strategies as st
-from tests.telegram.building import KEY, wired
-from tests.telegram.test_own_vectors import VECTORS, frames_of, key_of
 
 from openmetering import Address, Decoder, Telegram
 from openmetering.codec.link.wireless import WirelessFrame
 from openmetering.tables import FAULTS
 from openmetering.telegram.anatomy import FRAME, PLAINTEXT, Anatomy, Part, Segment, anatomy, redact
+from tests.telegram.building import KEY, wired
+from tests.telegram.test_own_vectors import VECTORS, frames_of, key_of
 
 LAYERS = {"link", "ell", "afl", "nwl", "tpl", "apl"}
 

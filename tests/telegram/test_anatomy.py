@@ -9,6 +9,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from openmetering import STRICT, Decoder, encode, examine
+from openmetering.codec.ell import SessionNumber
+from openmetering.codec.link.wireless import frame as add_crc
+from openmetering.codec.tpl import ConfigurationB
+from openmetering.security import Key
+from openmetering.security.modes import seal_ell
+
+# X
+from openmetering.telegram.anatomy import FRAME, Anatomy
+from openmetering.telegram.anatomy.canvas import Canvas
 from tests.telegram import building
 from tests.telegram.anatomy_checks import (
     at,
@@ -38,17 +49,6 @@ from tests.telegram.building import (
 )
 from tests.telegram.test_own_vectors import VECTORS, frames_of, key_of, read
 from tests.vector_files import shared
-
-from openmetering import STRICT, Decoder, encode, examine
-from openmetering.codec.ell import SessionNumber
-from openmetering.codec.link.wireless import frame as add_crc
-from openmetering.codec.tpl import ConfigurationB
-from openmetering.security import Key
-from openmetering.security.modes import seal_ell
-
-# X
-from openmetering.telegram.anatomy import FRAME, Anatomy
-from openmetering.telegram.anatomy.canvas import Canvas
 
 GAS = "spec/annex_n_2_3_gas_profile_b.toml"
 

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import pytest
+
+from openmetering import Decoder
+from openmetering.codec.apl import image_transfer
+from openmetering.codec.apl.application_select import ApplicationReset
+from openmetering.codec.apl.format import CompactFrame, FormatStore
+from openmetering.codec.apl.image_transfer import ImageMac, ImageMessage
+from openmetering.codec.apl.security_transfer import SecuredData, SitpBlock
+from openmetering.telegram.anatomy import Anatomy, redact
 from tests.telegram.anatomy_checks import (
     at,
     bits,
@@ -24,14 +32,6 @@ from tests.telegram.building import (
     wireless,
 )
 from tests.telegram.test_own_vectors import VECTORS, read
-
-from openmetering import Decoder
-from openmetering.codec.apl import image_transfer
-from openmetering.codec.apl.application_select import ApplicationReset
-from openmetering.codec.apl.format import CompactFrame, FormatStore
-from openmetering.codec.apl.image_transfer import ImageMac, ImageMessage
-from openmetering.codec.apl.security_transfer import SecuredData, SitpBlock
-from openmetering.telegram.anatomy import Anatomy, redact
 
 # -- records -------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,10 @@ import re
 import msgspec
 import pytest
 from hypothesis import given
+
+from openmetering import Decoder, Telegram, examine
+from openmetering.codec.link.wireless import frame as add_crc
+from openmetering.telegram.anatomy import Anatomy, anatomy, redact
 from tests.telegram.anatomy_checks import (
     at,
     clean,
@@ -24,10 +28,6 @@ from tests.telegram.building import (
     wireless,
 )
 from tests.telegram.test_own_vectors import VECTORS, read
-
-from openmetering import Decoder, Telegram, examine
-from openmetering.codec.link.wireless import frame as add_crc
-from openmetering.telegram.anatomy import Anatomy, anatomy, redact
 
 # -- redaction -----------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from openmetering import Address, Answer, Decoder, Record, Telegram, answer, answer_json, encode, examine
+from openmetering.codec.apl.header import FUNCTIONS
+from openmetering.codec.apl.opaque import Opaque
+from openmetering.codec.ell import CommunicationControl
+from openmetering.errors import Fault
+from openmetering.telegram import answer as answer_function
+from openmetering.wire.types import MeterTime
 from tests.telegram.building import (
     ADAPTER,
     GATEWAY,
@@ -30,14 +38,6 @@ from tests.telegram.building import (
     wired,
     wireless,
 )
-
-from openmetering import Address, Answer, Decoder, Record, Telegram, answer, answer_json, encode, examine
-from openmetering.codec.apl.header import FUNCTIONS
-from openmetering.codec.apl.opaque import Opaque
-from openmetering.codec.ell import CommunicationControl
-from openmetering.errors import Fault
-from openmetering.telegram import answer as answer_function
-from openmetering.wire.types import MeterTime
 
 #: the fields that the project's description asks for
 ASKED = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from tests.telegram.building import ADAPTER, GATEWAY, KEYS, METER, WATER, built, record, water
 
 from openmetering import Meter, NotRepresentable, compose, decode, encode
 from openmetering.codec.ell import CommunicationControl
 from openmetering.codec.link.wired import WiredFrame
 from openmetering.codec.link.wireless import WirelessFrame
 from openmetering.telegram.compose import application_octets
+from tests.telegram.building import ADAPTER, GATEWAY, KEYS, METER, WATER, built, record, water
 
 
 def test_application_octets() -> None:

@@ -8,6 +8,23 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from openmetering import (
+    Decoder,
+    EncodeError,
+    KeyNotFound,
+    NotRepresentable,
+    OutOfRange,
+    Telegram,
+    decode,
+    encode,
+    encode_fragments,
+    examine,
+)
+from openmetering.codec.afl import AuthenticationFragmentation
+from openmetering.codec.ell import CommunicationControl, ExtendedLink
+from openmetering.codec.link.wired import WiredFrame
+from openmetering.telegram.encoder import encode_message
 from tests.telegram.building import (
     ADAPTER,
     GATEWAY,
@@ -26,23 +43,6 @@ from tests.telegram.building import (
     wired,
     wireless,
 )
-
-from openmetering import (
-    Decoder,
-    EncodeError,
-    KeyNotFound,
-    NotRepresentable,
-    OutOfRange,
-    Telegram,
-    decode,
-    encode,
-    encode_fragments,
-    examine,
-)
-from openmetering.codec.afl import AuthenticationFragmentation
-from openmetering.codec.ell import CommunicationControl, ExtendedLink
-from openmetering.codec.link.wired import WiredFrame
-from openmetering.telegram.encoder import encode_message
 
 
 def replaced(telegram: Telegram, **fields: object) -> Telegram:

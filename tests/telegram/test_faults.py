@@ -9,33 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.telegram.building import (
-    COMPACT,
-    DES_KEY,
-    FORMAT,
-    HEADER,
-    KEY,
-    KEYS,
-    LONG,
-    METER,
-    OTHER_MAKER,
-    WATER,
-    WRONG_KEY,
-    afl_of,
-    codes,
-    fragments,
-    frame,
-    general,
-    longer,
-    record,
-    ring,
-    sealed,
-    session_link,
-    session_telegram,
-    water,
-    wired,
-    wireless,
-)
 
 import openmetering
 from openmetering import (
@@ -63,6 +36,33 @@ from openmetering.errors import Fault
 from openmetering.security import fill
 from openmetering.tables import FAULTS
 from openmetering.wire import crc16_octets
+from tests.telegram.building import (
+    COMPACT,
+    DES_KEY,
+    FORMAT,
+    HEADER,
+    KEY,
+    KEYS,
+    LONG,
+    METER,
+    OTHER_MAKER,
+    WATER,
+    WRONG_KEY,
+    afl_of,
+    codes,
+    fragments,
+    frame,
+    general,
+    longer,
+    record,
+    ring,
+    sealed,
+    session_link,
+    session_telegram,
+    water,
+    wired,
+    wireless,
+)
 
 SOURCE = Path(openmetering.__file__).parent
 

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
+from openmetering import (
+    STRICT,
+    Decoder,
+    KeyRing,
+    SecurityReport,
+    decode,
+    encode,
+    examine,
+)
+from openmetering.codec.apl.format import CompactFrame
+from openmetering.security import Key, fill, seal_ell
 from tests.telegram.building import (
     GATEWAY,
     KEY,
@@ -22,18 +34,6 @@ from tests.telegram.building import (
     split_water,
     wireless,
 )
-
-from openmetering import (
-    STRICT,
-    Decoder,
-    KeyRing,
-    SecurityReport,
-    decode,
-    encode,
-    examine,
-)
-from openmetering.codec.apl.format import CompactFrame
-from openmetering.security import Key, fill, seal_ell
 
 # -- already plain ------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.telegram.building import KEY, WATER, frame, wireless
 
 from openmetering import Decoder, Record, Telegram, answer, encode, encode_fragments
 from openmetering.tables import FAULTS
 from openmetering.wire.types import MeterTime
+from tests.telegram.building import KEY, WATER, frame, wireless
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 _FIELDS = {"origin", "licence", "clause", "expected"}

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.telegram.building import ADAPTER, KEY, KEYS, METER, WATER, fragments, frame, wired, wireless
-from tests.telegram.test_own_vectors import CANONICAL, VECTORS, frames_of, key_of, read
 
 from openmetering import Answer, EncodeError, InputError, OmsError, answer, answer_json, decode, encode, examine
 from openmetering.telegram.recompose import telegram_of
+from tests.telegram.building import ADAPTER, KEY, KEYS, METER, WATER, fragments, frame, wired, wireless
+from tests.telegram.test_own_vectors import CANONICAL, VECTORS, frames_of, key_of, read
 
 Change = Callable[[dict[str, Any]], None]
 

@@ -6,6 +6,28 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from openmetering import (
+    STRICT,
+    AuthenticationFailed,
+    CounterLedger,
+    Decoder,
+    KeyNotFound,
+    NotRepresentable,
+    Replayed,
+    SecurityReport,
+    Telegram,
+    UnsupportedSecurity,
+    WrongKey,
+    answer_json,
+    decode,
+    encode,
+    examine,
+)
+from openmetering.codec.afl import AuthenticationFragmentation
+from openmetering.codec.ell import CommunicationControl
+from openmetering.security import fill
+from openmetering.telegram.opening import encrypted_length
 from tests.telegram.building import (
     ADAPTER,
     DES_KEY,
@@ -29,28 +51,6 @@ from tests.telegram.building import (
     wired,
     wireless,
 )
-
-from openmetering import (
-    STRICT,
-    AuthenticationFailed,
-    CounterLedger,
-    Decoder,
-    KeyNotFound,
-    NotRepresentable,
-    Replayed,
-    SecurityReport,
-    Telegram,
-    UnsupportedSecurity,
-    WrongKey,
-    answer_json,
-    decode,
-    encode,
-    examine,
-)
-from openmetering.codec.afl import AuthenticationFragmentation
-from openmetering.codec.ell import CommunicationControl
-from openmetering.security import fill
-from openmetering.telegram.opening import encrypted_length
 
 BLOCKS = fill(b"\x2f\x2f" + WATER)
 COUNTER = (0x01020304).to_bytes(4, "big")

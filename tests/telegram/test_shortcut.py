@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from openmetering import Address, Decoder, FormatStore, KeyRing, Record, Telegram, answer_json, encode, examine
+from openmetering.codec.ell import CommunicationControl
+from openmetering.codec.link.wireless import frame as with_crc
+from openmetering.telegram import decoder as decoder_module
+from openmetering.telegram.shortcut import Shortcut
+from openmetering.wire.types import MeterTime
 from tests.telegram.building import (
     ADAPTER,
     KEY,
@@ -17,6 +25,7 @@ from tests.telegram.building import (
     WATER,
     WRONG_KEY,
     built,
+    codes,
     facts,
     frame,
     general,
@@ -27,13 +36,6 @@ from tests.telegram.building import (
     water,
     wired,
 )
-
-from openmetering import Address, Decoder, FormatStore, KeyRing, Record, Telegram, encode, examine
-from openmetering.codec.ell import CommunicationControl
-from openmetering.codec.link.wireless import frame as with_crc
-from openmetering.telegram import decoder as decoder_module
-from openmetering.telegram.shortcut import Shortcut
-from openmetering.wire.types import MeterTime
 
 CONTROL = CommunicationControl.build(synchronous=1)
 
@@ -330,3 +332,26 @@ def test_wired_telegrams_have_no_shortcut() -> None:
     for _ in range(3):
         assert both(decoder, wired(b"\x78" + WATER), None).plan is None
     assert built().payload == WATER
+
+
+def test_what_is_wrong_with_a_profile_is_said_each_time() -> None:
+    """Whether a profile can be expanded depends on its data, which no plan fixes (found by fuzzing)."""
+    decoder = Decoder()
+    good, bad = ("8C04136500000082046C1F118D04931F08" + control + "FE440114023203" for control in ("7A", "70"))
+    for number, text in enumerate((good, good, bad, good, bad)):
+        octets = frame([], profile="none", clear=bytes.fromhex(text), access_number=number)
+        telegram = both(decoder, octets, None)
+        assert (telegram.plan is not None) == (number > 0)
+        assert codes(telegram) == (["profile.element"] if text == bad else [])
+        assert decoder.answer(octets) == (answer_json(general(octets, None)), None)
+
+
+def test_shared_parts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What equal meters share is kept in a table of limited size; without it they still read the same."""
+    module = sys.modules["openmetering.telegram.shortcut"]
+    monkeypatch.setattr(module, "_shared", {})
+    monkeypatch.setattr(module, "_SHARED_LIMIT", 3)
+    decoder = Decoder(KEYS)
+    for number in range(4):
+        assert both(decoder, frame(values(number), profile="A", access_number=number), KEYS).ok
+    assert len(module._shared) <= 3  # type: ignore[attr-defined]

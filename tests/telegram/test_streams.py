@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
+from openmetering import (
+    Decoder,
+    FormatStore,
+    decode,
+    encode,
+    encode_fragments,
+    examine,
+)
+from openmetering.codec.apl import big_endian
+from openmetering.codec.apl.fixed import FixedData
+from openmetering.codec.apl.format import CompactFrame
+from openmetering.tables import FAULTS
+from openmetering.telegram import Readout
 from tests.telegram.building import (
     COMPACT,
     FORMAT,
@@ -25,20 +39,6 @@ from tests.telegram.building import (
     wired,
     wireless,
 )
-
-from openmetering import (
-    Decoder,
-    FormatStore,
-    decode,
-    encode,
-    encode_fragments,
-    examine,
-)
-from openmetering.codec.apl import big_endian
-from openmetering.codec.apl.fixed import FixedData
-from openmetering.codec.apl.format import CompactFrame
-from openmetering.tables import FAULTS
-from openmetering.telegram import Readout
 
 # -- fragments --------------------------------------------------------------------------------------------------------
 

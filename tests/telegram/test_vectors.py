@@ -4,6 +4,33 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+
+from openmetering import Address, Decoder, KeyRing, Telegram, encode, encode_fragments, examine
+from openmetering.codec.address import Selection
+from openmetering.codec.apl import security_transfer
+from openmetering.codec.apl.security_transfer import (
+    CombinedActivation,
+    KeyTransfer,
+    StatusResponse,
+)
+from openmetering.codec.link.wired import WiredFrame
+from openmetering.codec.link.wireless import WirelessFrame, unframe
+from openmetering.codec.tpl import rssi_dbm, rssi_status
+from openmetering.errors import BadChecksum
+from openmetering.security import (
+    BlockCipher,
+    asp01_unwrap,
+    asp01_wrap,
+    asp10_mac,
+    clear_unwrap,
+    derive,
+    mode5_iv,
+    mode10_nonce,
+    renewed_master_key,
+    session_keys,
+)
+from openmetering.telegram.encoder import encode_message
+from openmetering.wire import crc16_octets
 from tests.telegram.shared_vectors import (
     ABSENT,
     APDUS,
@@ -32,33 +59,6 @@ from tests.telegram.vector_checks import (
     sizes_of,
     text_of,
 )
-
-from openmetering import Address, Decoder, KeyRing, Telegram, encode, encode_fragments, examine
-from openmetering.codec.address import Selection
-from openmetering.codec.apl import security_transfer
-from openmetering.codec.apl.security_transfer import (
-    CombinedActivation,
-    KeyTransfer,
-    StatusResponse,
-)
-from openmetering.codec.link.wired import WiredFrame
-from openmetering.codec.link.wireless import WirelessFrame, unframe
-from openmetering.codec.tpl import rssi_dbm, rssi_status
-from openmetering.errors import BadChecksum
-from openmetering.security import (
-    BlockCipher,
-    asp01_unwrap,
-    asp01_wrap,
-    asp10_mac,
-    clear_unwrap,
-    derive,
-    mode5_iv,
-    mode10_nonce,
-    renewed_master_key,
-    session_keys,
-)
-from openmetering.telegram.encoder import encode_message
-from openmetering.wire import crc16_octets
 
 pytestmark = pytest.mark.corpus
 

@@ -7,6 +7,20 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
+from openmetering import Decoder, KeyRing, Record, Telegram, answer, encode, encode_fragments, examine
+from openmetering.codec.apl.application_error import ApplicationError
+from openmetering.codec.apl.clock import ClockSynchronisation
+from openmetering.codec.apl.security_transfer import (
+    SecuredData,
+    SecurityTransfer,
+)
+from openmetering.codec.link.wireless import WirelessFrame
+from openmetering.security import (
+    BlockCipher,
+    derive,
+)
+from openmetering.telegram.encoder import encode_message
 from tests.telegram.building import general
 from tests.telegram.shared_vectors import (
     TAG_DEVIATIONS,
@@ -23,20 +37,6 @@ from tests.telegram.vector_checks import (
     unpadded,
     whole_raw,
 )
-
-from openmetering import Decoder, KeyRing, Record, Telegram, answer, encode, encode_fragments, examine
-from openmetering.codec.apl.application_error import ApplicationError
-from openmetering.codec.apl.clock import ClockSynchronisation
-from openmetering.codec.apl.security_transfer import (
-    SecuredData,
-    SecurityTransfer,
-)
-from openmetering.codec.link.wireless import WirelessFrame
-from openmetering.security import (
-    BlockCipher,
-    derive,
-)
-from openmetering.telegram.encoder import encode_message
 
 pytestmark = pytest.mark.corpus
 

@@ -5,6 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+
+from openmetering import Decoder, Telegram, answer, encode, examine
+from openmetering.codec.address import Selection
+from openmetering.codec.apl.application_error import ApplicationError
+from openmetering.codec.apl.application_select import ApplicationReset
+from openmetering.codec.apl.clock import ClockSynchronisation
+from openmetering.codec.apl.fixed import FixedData
+from openmetering.codec.apl.format import CompactFrame, FormatStore, RecordFormat
+from openmetering.codec.apl.image_transfer import ImageMessage
+from openmetering.codec.link.wireless import WirelessFrame
 from tests.telegram.building import wired
 from tests.telegram.shared_vectors import (
     APDUS,
@@ -24,16 +34,6 @@ from tests.telegram.vector_checks import (
     check_sitp,
     text_of,
 )
-
-from openmetering import Decoder, Telegram, answer, encode, examine
-from openmetering.codec.address import Selection
-from openmetering.codec.apl.application_error import ApplicationError
-from openmetering.codec.apl.application_select import ApplicationReset
-from openmetering.codec.apl.clock import ClockSynchronisation
-from openmetering.codec.apl.fixed import FixedData
-from openmetering.codec.apl.format import CompactFrame, FormatStore, RecordFormat
-from openmetering.codec.apl.image_transfer import ImageMessage
-from openmetering.codec.link.wireless import WirelessFrame
 
 pytestmark = pytest.mark.corpus
 

@@ -7,11 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from tests.telegram.building import general
-from tests.telegram.shared_vectors import (
-    DEVIATIONS,
-    Vector,
-)
 
 from openmetering import Address, KeyRing, Record, Telegram
 from openmetering.codec.apl.profile import ProfileSeries
@@ -34,6 +29,11 @@ from openmetering.security import (
 from openmetering.telegram.encoder import encode_message
 from openmetering.wire import crc16_octets
 from openmetering.wire.types import MeterTime
+from tests.telegram.building import general
+from tests.telegram.shared_vectors import (
+    DEVIATIONS,
+    Vector,
+)
 
 FUNCTIONS = {"inst": "instantaneous", "max": "maximum", "min": "minimum", "err": "error"}
 

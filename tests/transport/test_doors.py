@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.fleet import bare_wired, radio, wired
 
 from openmetering.codec.link.wired import unframe
 from openmetering.errors import TransportError
@@ -24,6 +23,7 @@ from openmetering.transport.sticks.amb8465 import Amb8465
 from openmetering.transport.sticks.base import crc16_ccitt
 from openmetering.transport.stream_doors import FileDoor, StdinDoor, TcpClientDoor, TcpServerDoor, UdpDoor, file_mark
 from openmetering.transport.wired_door import WiredDoor
+from tests.fleet import bare_wired, radio, wired
 
 FRAMES = [radio(value, access_number=value) for value in range(1, 6)]
 LINES = "".join(f"{frame.hex()}\n" for frame in FRAMES).encode()

@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from tests.fleet import radio, with_crc
 
 from openmetering.errors import InputError
 from openmetering.transport.lines import FORMATS, LineReader, detect, parse_lines, restore_rtl433
 from openmetering.transport.reception import BadLine, Reception, hex_octets, plausible_start, size_a
+from tests.fleet import radio, with_crc
 
 FRAME = radio(4711)
 HEX = FRAME.hex()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fleet import radio, with_crc
 
 from openmetering.errors import InputError, TransportError
 from openmetering.transport.reception import Reception
@@ -17,6 +16,7 @@ from openmetering.transport.sticks.im871a import Im871a
 from openmetering.transport.sticks.iu891a import Iu891a, slip, unslip
 from openmetering.transport.sticks.rawtty import RawTty, RtlWmbus
 from openmetering.transport.sticks.rc1180 import Rc1180
+from tests.fleet import radio, with_crc
 
 FRAME = radio(4711)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vector_files import octets, own, shared
 
 from openmetering.wire import checksum, crc16, crc16_octets
 from openmetering.wire.crc import POLYNOMIAL
+from tests.vector_files import octets, own, shared
 
 
 def bitwise(data: bytes) -> int:

@@ -7,8 +7,6 @@ from typing import Annotated
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import layers
-from tests.vector_files import assert_ours, assert_prefixes_raise
 
 from openmetering.codec import afl, ell, tpl
 from openmetering.errors import EncodeError, NotRepresentable, OutOfRange, Truncated
@@ -27,6 +25,8 @@ from openmetering.wire import (
     When,
     layer,
 )
+from tests.strategies import layers
+from tests.vector_files import assert_ours, assert_prefixes_raise
 
 
 class Flags(BitField):

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import meter_times, singles
-from tests.vector_files import octets, own, shared
 
 from openmetering.errors import EncodeError, NotRepresentable, OutOfRange
 from openmetering.wire import types
@@ -30,6 +28,8 @@ from openmetering.wire.types import (
     encode_integer,
     encode_real32,
 )
+from tests.strategies import meter_times, singles
+from tests.vector_files import octets, own, shared
 
 SIZES = {"G": 2, "J": 3, "F": 4, "I": 6}
 FLAGS = {"summer_time": False, "leap_year": False, "day_of_week": None, "week": None, "dst_deviation": 0}

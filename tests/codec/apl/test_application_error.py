@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 from openmetering.codec.apl.application_error import ApplicationError, decode
 from openmetering.errors import NotRepresentable, OutOfRange
 from openmetering.tables import APPLICATION_ERRORS
+from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 
 @pytest.mark.parametrize("vector", own("apl_protocols.toml", "error"))

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 from openmetering.codec.apl.application_select import (
     ApplicationRequest,
@@ -14,6 +13,7 @@ from openmetering.codec.apl.application_select import (
     sub_code,
 )
 from openmetering.errors import NotRepresentable, OutOfRange
+from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 
 @pytest.mark.parametrize("vector", own("apl_protocols.toml", "select"))

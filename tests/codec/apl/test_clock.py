@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import assert_prefixes, octets_of, of_kind, own, shared
 
 from openmetering.codec.apl.clock import ClockSynchronisation, decode
 from openmetering.errors import NotRepresentable, OutOfRange, Truncated
 from openmetering.wire.types import MeterTime
+from tests.codec.apl.protocol_vectors import assert_prefixes, octets_of, of_kind, own, shared
 
 
 @pytest.mark.parametrize("vector", own("apl_protocols.toml", "clock"))

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import octets_of, of_kind, own, shared
 
 from openmetering.codec.apl import fixed as fixed_structure
 from openmetering.codec.apl.fixed import SIZE, FixedData, FixedStatus, decode, records
 from openmetering.codec.apl.records import encode, parse
 from openmetering.errors import NotRepresentable, OutOfRange, Truncated
 from openmetering.tables import FIXED_UNITS
+from tests.codec.apl.protocol_vectors import octets_of, of_kind, own, shared
 
 
 @pytest.mark.parametrize("vector", own("apl_protocols.toml", "fixed"))

@@ -7,9 +7,6 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.record_texts import value_text
-from tests.strategies import record_octets
-from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 from openmetering.codec.apl import format as formats
 from openmetering.codec.apl.format import (
@@ -25,6 +22,9 @@ from openmetering.codec.apl.format import (
 from openmetering.codec.apl.records import encode, parse
 from openmetering.errors import BadChecksum, DecodeError, InputError, MalformedRecord, OmsError, OutOfRange, Truncated
 from openmetering.wire.types import MeterTime
+from tests.codec.apl.record_texts import value_text
+from tests.strategies import record_octets
+from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 records_only = st.lists(record_octets(), max_size=6).map(b"".join)
 

@@ -7,8 +7,6 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import chain, dibs, vibs
-from tests.vector_files import shared
 
 from openmetering.codec.apl import header as headers
 from openmetering.codec.apl.header import (
@@ -23,6 +21,8 @@ from openmetering.codec.apl.header import (
 )
 from openmetering.errors import NotRepresentable
 from openmetering.tables import ACTIONS, RECORD_ERRORS, VIF_FB, VIF_FD, VIF_FDFD, VIF_MAIN, VIFE, VIFE_FC
+from tests.strategies import chain, dibs, vibs
+from tests.vector_files import shared
 
 
 def header(text, *, dib="04", uplink=True, plain=None):

@@ -4,11 +4,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import assert_prefixes, attempt, octets_of, of_kind, own, shared
 
 from openmetering.codec.apl import image_transfer
 from openmetering.codec.apl.image_transfer import LAYOUTS, ImageMac, ImageMessage, decode, register, use
 from openmetering.errors import InputError, NotRepresentable, OutOfRange, Truncated
+from tests.codec.apl.protocol_vectors import assert_prefixes, attempt, octets_of, of_kind, own, shared
 
 
 @pytest.mark.parametrize("vector", own("apl_protocols.toml", "image"))

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 from openmetering.codec.apl.header import encode_dib
 from openmetering.codec.apl.load_profile import standard_load_profile
 from openmetering.codec.apl.records import parse
+from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 
 def value(storage, number):

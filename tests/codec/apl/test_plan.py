@@ -7,12 +7,12 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import messages
-from tests.vector_files import octets, own, shared
 
 from openmetering.codec.apl.format import Plan, RecordFormat
 from openmetering.codec.apl.records import parse
 from openmetering.wire.types import MeterTime
+from tests.strategies import messages
+from tests.vector_files import octets, own, shared
 
 
 def same(found, expected):

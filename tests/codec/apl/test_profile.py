@@ -7,7 +7,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 from openmetering.codec.apl import profile
 from openmetering.codec.apl.header import DATA_LENGTH, encode_dib
@@ -16,6 +15,7 @@ from openmetering.codec.apl.records import Record, encode, parse
 from openmetering.errors import EncodeError, NotRepresentable, OutOfRange
 from openmetering.tables import FAULTS
 from openmetering.wire.types import MeterTime
+from tests.codec.apl.protocol_vectors import octets_of, own, shared
 
 
 def records_of(octets):

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import attempt
 
 from openmetering.codec.apl.opaque import Opaque
 from openmetering.codec.apl.protocols import PROTOCOLS
 from openmetering.tables import CONTROL_INFORMATION, FAULTS, SITP_PID
+from tests.codec.apl.protocol_vectors import attempt
 
 #: read by the record parser and the layers, not by this table
 ELSEWHERE = {"m-bus", "compact", "format", "big-endian", "application-response", "ell", "nwl", "afl"}

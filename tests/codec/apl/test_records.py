@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.codec.apl.record_texts import said, stated
-from tests.strategies import chain, contents, dibs, messages, record_headers, record_octets, vibs
-from tests.vector_files import assert_ours, octets, own
 
 from openmetering.codec.apl.header import LVAR, MAX_EXTENSIONS, header_of
 from openmetering.codec.apl.records import (
@@ -26,6 +23,9 @@ from openmetering.codec.apl.values import number_text, scaled
 from openmetering.errors import DecodeError, EncodeError, MalformedRecord, NotRepresentable, OutOfRange, Truncated
 from openmetering.tables import FAULTS
 from openmetering.wire.types import MeterTime
+from tests.codec.apl.record_texts import said, stated
+from tests.strategies import chain, contents, dibs, messages, record_headers, record_octets, vibs
+from tests.vector_files import assert_ours, octets, own
 
 VOLUME = header_of(b"\x04", b"\x13")
 

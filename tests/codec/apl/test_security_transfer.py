@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.codec.apl.protocol_vectors import assert_prefixes, attempt, octets_of, own, shared
 
 from openmetering.codec.apl.security_transfer import (
     IMMEDIATE,
@@ -21,6 +20,7 @@ from openmetering.codec.apl.security_transfer import (
     target_time,
 )
 from openmetering.errors import DecodeError, NotRepresentable, OutOfRange, Truncated
+from tests.codec.apl.protocol_vectors import assert_prefixes, attempt, octets_of, own, shared
 
 KEY = bytes.fromhex("F0E1D2C3B4A5968778695A4B3C2D1E0F")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from tests.vector_files import octets, shared
 
 from openmetering.codec import tpl
 from openmetering.codec.apl.header import FUNCTIONS, RecordHeader
@@ -14,6 +13,7 @@ from openmetering.codec.link import wired
 from openmetering.errors import EncodeError
 from openmetering.tables import CONTROL_INFORMATION
 from openmetering.wire.types import MeterTime, encode_real32
+from tests.vector_files import octets, shared
 
 SHORT_NAMES = {"inst": "instantaneous", "max": "maximum", "min": "minimum", "err": "error"}
 COMMANDS = ("mbus-command",)

@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.codec.apl.record_texts import value_text
-from tests.strategies import contents, record_headers
-from tests.vector_files import octets, shared
 
 from openmetering.codec.apl.header import LVAR, header_of
 from openmetering.codec.apl.records import parse
@@ -27,6 +24,9 @@ from openmetering.codec.apl.values import (
 from openmetering.errors import EncodeError, NotRepresentable
 from openmetering.tables import LVAR as LVAR_TABLE
 from openmetering.wire.types import MeterTime
+from tests.codec.apl.record_texts import value_text
+from tests.strategies import contents, record_headers
+from tests.vector_files import octets, shared
 
 FIXED = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
-from tests.strategies import control_fields
 
 from openmetering.codec.link.control import ControlField, is_uplink, message_name
 from openmetering.tables import C_FIELD
+from tests.strategies import control_fields
 
 # OMS Volume 2 5.0.1 Tables 15, 16 and 28; EN 60870-5-2 (clause to confirm): name, codes from the gateway, codes from the meter
 MESSAGES = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.strategies import octet, wired_frames
-from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 from openmetering.codec.address import Address, Selection
 from openmetering.codec.link.control import ControlField
 from openmetering.codec.link.wired import ACK, BROADCAST, SELECTED, TEST, WiredFrame, looks_wired, unframe
 from openmetering.errors import BadChecksum, DecodeError, NotRepresentable, OutOfRange, Truncated
 from openmetering.tables import BAUD_RATES
+from tests.strategies import octet, wired_frames
+from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 
 @pytest.mark.parametrize("vector", own("spec/link_wired.toml", "frame"))

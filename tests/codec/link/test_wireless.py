@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.strategies import addresses, control_fields, wireless_frames
-from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 from openmetering.codec.address import Address
 from openmetering.codec.link.control import ControlField
 from openmetering.codec.link.wireless import FORMATS, WirelessFrame, frame, strip_crc, unframe
 from openmetering.errors import BadChecksum, DecodeError, NotRepresentable, OutOfRange, Truncated
 from openmetering.wire import crc16_octets
+from tests.strategies import addresses, control_fields, wireless_frames
+from tests.vector_files import assert_ours, assert_prefixes_raise, octets, own, shared
 
 METER = Address.parse("ELS-12345678-33-03")
 
