@@ -147,6 +147,7 @@ class Campaign:
             case = self._shortened(target, kind, case)
         failure = self._kinds[target, kind] = Failure(target, f"{reason} {more}".strip(), case)
         self.report.failures.append(failure)
+        print(f"\nFAILED {failure}", file=sys.stderr, flush=True)  # a run that is stopped has told it already
 
     def _shortened(self, target: str, reason: str, case: Case) -> Case:
         """Octets left away as long as the same failure stays."""
