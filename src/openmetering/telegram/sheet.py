@@ -23,6 +23,11 @@ Sheet = Callable[[bytes, bytes], bytes | None]
 
 _KINDS = frozenset(("bcd", "signed", "unsigned", "date"))
 _DATES: dict[bytes, bytes] = {}
+_DAYS: dict[int, bytes] = {}
+_MINUTES: dict[int, bytes] = {}
+_TIME_WORDS = {("date", 4): ("HH", "date({raw})")}
+_SOME_DAY = b"\x61\x31"  # 2027-01-01 in the upper word of type F
+_HUNDREDS = 0x6000  # of the year, in the lower word of type F
 _DATE_LIMIT = 65536
 _TABLED = 3  #: fractions of up to three digits come out of a table
 
@@ -30,6 +35,26 @@ _TABLED = 3  #: fractions of up to three digits come out of a table
 def digits_of(octets: bytes) -> bytes:
     """Octets in hexadecimal, capital letters, as octets of text."""
     return hexlify(octets).upper()
+
+
+def _day(word: int) -> bytes | None:
+    """The text of the date in type F: its upper word, with the bits of the hundreds above it; None if invalid."""
+    time = decode_date(bytes((0, word >> 16)) + (word & 0xFFFF).to_bytes(2, "little"))
+    if time is None:
+        return None
+    if len(_DAYS) >= _DATE_LIMIT:
+        _DAYS.clear()
+    text = _DAYS[word] = b'"' + time.isoformat().partition("T")[0].encode()
+    return text
+
+
+def _minute(word: int) -> bytes | None:
+    """The text of the time in type F: its lower word; None if invalid."""
+    time = decode_date(word.to_bytes(2, "little") + _SOME_DAY)
+    if time is None:
+        return None
+    text = _MINUTES[word] = b"T" + time.isoformat().partition("T")[2].encode() + b'"'
+    return text
 
 
 def _date(raw: bytes) -> bytes | None:
@@ -53,8 +78,9 @@ class _Draft:
     """A sheet while it is written: lines of source, arguments of the template, signs that a value is odd."""
 
     def __init__(self, plan: Plan) -> None:
-        self.source = PlanSource(plan)
+        self.source = PlanSource(plan, _TIME_WORDS)
         self.source.names |= {"Record": Record, "dates": _DATES, "date_text": _date}
+        self.source.names |= {"days": _DAYS, "day_text": _day, "minutes": _MINUTES, "minute_text": _minute}
         self.lines: list[str] = []
         self.arguments: list[str] = []
         self.texts: list[str] = []
@@ -85,8 +111,16 @@ class _Draft:
         self.arguments.append(f"{whole}, {fraction}")
         return "%d%b"
 
-    def date(self, name: str, raw: str) -> str:
-        """A date; returns its slot."""
+    def date(self, name: str, raw: str, words: Sequence[str]) -> str:
+        """A date; returns its slots. Day and time of type F are written apart: days repeat, and times of day."""
+        if words:
+            low, high = words
+            self.lines.append(f"    {name} = minutes.get({low}) or minute_text({low})")
+            self.lines.append(f"    {name}_word = {high} | ({low} & {_HUNDREDS}) << 8")
+            self.lines.append(f"    {name}_day = days.get({name}_word) or day_text({name}_word)")
+            self.odd.append(f"{name} is None or {name}_day is None")
+            self.arguments.append(f"{name}_day, {name}")
+            return "%b%b"
         self.lines.append(f"    {name} = dates.get({raw}) or date_text({raw})")
         self.odd.append(f"{name} is None")
         self.arguments.append(name)
@@ -120,7 +154,10 @@ def compile_sheet(plan: Plan, texts: Sequence[tuple[str, str] | None], other: Ca
             draft.texts.append("%b")
             draft.arguments.append(f"other{index}(Record(h{index}, {raw}, {content}, {lvar}))")
             continue
-        slots = draft.date(f"x{index}", raw) if header.kind == "date" else draft.number(f"x{index}", content, header)
+        if header.kind == "date":
+            slots = draft.date(f"x{index}", raw, draft.source.parts[index])
+        else:
+            slots = draft.number(f"x{index}", content, header)
         front, behind = (part.replace("%", "%%") for part in text)
         draft.texts.append(f'{front}{slots}{behind}%b","error":null}}')
         draft.arguments.append(f"d{index}")

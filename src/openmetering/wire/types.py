@@ -11,7 +11,7 @@ import datetime as dt
 import struct
 from array import array
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
 
@@ -194,6 +194,7 @@ def _day_month(low: int, high: int) -> tuple[int, int, int]:
     return low & 0x1F, high & 0x0F, (low >> 5) | (high >> 4) << 3
 
 
+@lru_cache(maxsize=4096)
 def _calendar(low: int, high: int, hundreds: int = 0) -> tuple[int, int, int] | None:
     """Year, month, day with EVERY marks; None if it is no date."""
     day, month, short = _day_month(low, high)

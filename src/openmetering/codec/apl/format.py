@@ -11,9 +11,10 @@ Source: EN 13757-3 (format frames, clause to confirm; vector G.5).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
+from types import MappingProxyType
 
 import msgspec
 
@@ -318,16 +319,18 @@ _from_bytes = int.from_bytes
 class PlanSource:
     """A plan as Python source: one ``struct`` call for the numbers, one expression for each content.
 
-    ``words`` are the names that ``values(octets)`` fills; ``expressions`` give the contents, with
-    the octets of their record standing as ``{raw}``; ``names`` is what the source refers to.
+    ``words`` are the names that ``values(octets)`` fills, ``parts`` those of each record; ``expressions``
+    give the contents, with the octets of their record standing as ``{raw}``; ``names`` is what the
+    source refers to. ``more`` adds words for other kinds of records, as ``_WORDS`` has them.
     Generated because the same as a loop over converters takes half as long again.
     """
 
-    __slots__ = ("expressions", "names", "words")
+    __slots__ = ("expressions", "names", "parts", "words")
 
-    def __init__(self, plan: Plan) -> None:
-        codes, position = ["<"], 0
+    def __init__(self, plan: Plan, more: Mapping[tuple[str, int], tuple[str, str]] = MappingProxyType({})) -> None:
+        codes, position, known = ["<"], 0, {**_WORDS, **more}
         self.words: list[str] = []
+        self.parts: list[list[str]] = []
         self.expressions: list[str] = []
         self.names: dict[str, object] = {"BCD": bcd_words(), "bcd": decode_bcd, "date": decode_date, "real": decode_real32}
         self.names["address"] = decode_identification
@@ -335,10 +338,12 @@ class PlanSource:
             if lvar is not None:
                 self.names[f"text{index}"] = partial(lvar_content, header, lvar)
                 self.expressions.append(f"text{index}({{raw}})")
+                self.parts.append([])
                 continue
-            letters, expression = _WORDS.get((header.kind, end - start), ("", _BY_OCTETS.get(header.kind, "")))
+            letters, expression = known.get((header.kind, end - start), ("", _BY_OCTETS.get(header.kind, "")))
             words = [f"v{index}_{place}" for place in range(len(letters))]
             self.words += words
+            self.parts.append(words)
             self.expressions.append(expression.format(*words, raw="{raw}"))
             if letters:
                 codes.append(f"{start - position}x{letters}")
