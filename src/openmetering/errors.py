@@ -16,6 +16,8 @@
         Replayed                      the message counter did not advance
         UnsupportedSecurity           a security mode that is recognised, not opened
       ProtocolError                   a machine got an event its state does not allow
+      ExchangeFailed                  a device did not answer (reason, delivered)
+      Refused                         a device answered that it will not (error, status)
       TransportError                  wraps OSError at the door
       InputError                      a file or an option of the user cannot be used
 
@@ -37,6 +39,7 @@ __all__ = [
     "BadChecksum",
     "DecodeError",
     "EncodeError",
+    "ExchangeFailed",
     "Fault",
     "InputError",
     "KeyNotFound",
@@ -45,6 +48,7 @@ __all__ = [
     "OmsError",
     "OutOfRange",
     "ProtocolError",
+    "Refused",
     "Replayed",
     "SecurityError",
     "TransportError",
@@ -205,6 +209,31 @@ class ProtocolError(OmsError):
         super().__init__(f"event {event} is not allowed in state {state}", layer="protocol")
         self.state = state
         self.event = event
+
+
+class ExchangeFailed(OmsError):
+    """A device gave no answer. ``reason`` as in ``protocol.exchange.Failure``.
+
+    ``delivered`` True: the command was acknowledged; False: it never left; None: nobody knows.
+    """
+
+    code = "exchange.failed"
+
+    def __init__(self, message: str, *, reason: str, delivered: bool | None = None) -> None:
+        super().__init__(message, layer="protocol", code=f"exchange.{reason}")
+        self.reason = reason
+        self.delivered = delivered
+
+
+class Refused(OmsError):
+    """A device answered that it will not: an application error code or a status of SITP, in words."""
+
+    code = "device.refused"
+
+    def __init__(self, message: str, *, error: int | None = None, status: int | None = None) -> None:
+        super().__init__(message, layer="apl")
+        self.error = error
+        self.status = status
 
 
 class TransportError(OmsError):

@@ -1,0 +1,1 @@
+"""The application side of end-devices: what a command does and what a device answers, without any link."""
