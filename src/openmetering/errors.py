@@ -220,7 +220,7 @@ class ExchangeFailed(OmsError):
     code = "exchange.failed"
 
     def __init__(self, message: str, *, reason: str, delivered: bool | None = None) -> None:
-        super().__init__(message, layer="protocol", code=f"exchange.{reason}")
+        super().__init__(message, layer="protocol", code="exchange." + reason.replace("-", "_"))
         self.reason = reason
         self.delivered = delivered
 

@@ -20,14 +20,14 @@ from openmetering.errors import ProtocolError
 __all__ = ["Dice", "Machine", "SansIO"]
 
 S = TypeVar("S", bound=Enum)
-Input = TypeVar("Input", contravariant=True)
+Input_contra = TypeVar("Input_contra", contravariant=True)
 Output = TypeVar("Output")
 
 #: a source of uniform numbers in [0, 1), given by the caller: the same numbers, the same behaviour
 Dice = Callable[[], float]
 
 
-class SansIO(Protocol[Input, Output]):
+class SansIO(Protocol[Input_contra, Output]):
     """The whole interface of a machine, as drivers see it."""
 
     @property
@@ -35,7 +35,7 @@ class SansIO(Protocol[Input, Output]):
         """When ``timeout`` is due next, in seconds; None for never."""
         ...
 
-    def receive(self, event: Input, now: float) -> list[Output]:
+    def receive(self, event: Input_contra, now: float) -> list[Output]:
         """Something happened. Raises ProtocolError if the state does not allow it."""
         ...
 
