@@ -138,3 +138,15 @@ def test_refused(options: dict[str, object], field: str) -> None:
     with pytest.raises(NotRepresentable) as caught:
         built(**options)  # type: ignore[arg-type]
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("octets", "padding"), [(bytes(14), 0), (bytes(15), 1), (b"\x70", 1)])
+def test_a_protocol_without_filler_is_padded_by_the_transport_layer(octets: bytes, padding: int) -> None:
+    meter = Meter(METER, "B", adapter=GATEWAY)
+    frame = encode(compose(meter, octets, counter=3, control=0x53, ci=0x53), KEYS)
+    read = decode(frame, KEYS)
+    assert read.transport is not None
+    assert getattr(read.transport.configuration, "padding") == padding  # noqa: B009
+    assert read.payload is not None
+    assert read.payload == b"\x2f\x2f" + octets
+    assert encode(read, KEYS) == frame

@@ -32,6 +32,10 @@ __all__ = ["Meter", "application_octets", "compose"]
 
 _AT = 5  #: AES-CMAC, 8 octets: mandatory in OMS
 _VERIFICATION = b"\x2f\x2f"
+#: protocols without a filler of their own: profile B pads them in the transport layer (OMS Volume 2 5.0.1, bit P)
+_WITHOUT_FILLER = frozenset(
+    ("application-reset", "application-request", "application-response", "clock", "image", "sitp", "alarm")
+)
 
 
 class Meter(msgspec.Struct, frozen=True):
@@ -75,7 +79,8 @@ def compose(
     """Make a telegram of a meter (or, with a CI of the downlink, to it).
 
     ``records`` are records or application octets; ``clear`` octets stay unencrypted behind them;
-    ``counter`` is the message counter of profiles B and D. ``control`` defaults to SND-NR on the
+    ``counter`` is the message counter of profiles B and D; a protocol without filler is padded by
+    the transport layer in profile B. ``control`` defaults to SND-NR on the
     radio and RSP-UD on the wire, ``ci`` to the M-Bus response with the header that fits.
     Raises NotRepresentable for an unknown profile or a missing counter.
     """
@@ -92,7 +97,9 @@ def compose(
     kind, uplink = _layout(code, function)
     if kind == "none" and meter.profile != "none":
         raise NotRepresentable(f"CI {code:02X}h has no header, so no profile {meter.profile}", field="ci", value=code)
-    shape = _Shape(meter, octets, clear, counter, content, content_index)
+    info = CONTROL_INFORMATION[code]
+    padded = info is not None and info.protocol in _WITHOUT_FILLER and not clear
+    shape = _Shape(meter, octets, clear, counter, content, content_index, padded)
     configuration, extension, payload, afl = builder(shape)
     header = TransportHeader(code)
     if kind != "none":
@@ -127,6 +134,7 @@ class _Shape(msgspec.Struct, frozen=True):
     counter: int | None
     content: int
     content_index: int
+    padded: bool
 
 
 _Built = tuple[ConfigurationA | ConfigurationB | ConfigurationD, bytes, bytes, AuthenticationFragmentation | None]
@@ -156,10 +164,18 @@ def _a(shape: _Shape) -> _Built:
 
 def _b(shape: _Shape) -> _Built:
     meter = shape.meter
-    plain = fill(_VERIFICATION + shape.octets)
+    bare = _VERIFICATION + shape.octets
+    plain = fill(bare)
+    padding = shape.padded and len(bare) != len(plain)
     configuration = ConfigurationB.build(
-        mode=7, blocks=_blocks(plain, shape.clear), content=shape.content, content_index=shape.content_index
+        mode=7,
+        blocks=_blocks(plain, shape.clear),
+        content=shape.content,
+        content_index=shape.content_index,
+        padding=int(padding),
     )
+    if padding:
+        plain = bare  # the encoder adds the padding, the decoder takes it off
     extension = bytes((Extension.build(key_id=meter.key_id, key_derivation=1),))
     information = None
     if meter.key_version is not None:
