@@ -46,6 +46,7 @@ $(VENV)/.stamp: pyproject.toml $(LOCK) | $(BIN)/python
 $(VENV)/.stamp-dev: $(VENV)/.stamp
 	@echo "openmetering: installing the tools for tests, docs and benchmarks"
 	@$(PIP) install --quiet --constraint $(LOCK) --no-build-isolation --editable '.[all,dev,docs,bench]'
+	@$(PIP) install --quiet --no-deps --upgrade --target $(VENV)/pymeterbus-0.8.4 pyMeterBus==0.8.4
 	@touch $@
 
 venv: $(VENV)/.stamp ## create the environment in .venv with the package

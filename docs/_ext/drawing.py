@@ -56,7 +56,7 @@ def transitions(states: Sequence[str], arrows: Sequence[Arrow], title: str) -> s
 
     A ring marks a row that stays in its state.
     """
-    left = 16 + 7.4 * max(len(state) for state in states)
+    left = 18 + 8.4 * max(len(state) for state in states)
     top = 24 + 5.4 * max(len(arrow.label) for arrow in arrows)
     step, pitch = 26, 34
     place = {state: top + 10 + pitch * row for row, state in enumerate(states)}

@@ -1,4 +1,4 @@
-"""The wired master against lists of (time, event); a simulated slave; every row of the table."""
+"""Readouts of the wired master against lists of (time, event). Sequences and the table: ``test_wired_transactions``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ from openmetering.codec.address import Address, Selection, flag_value
 from openmetering.codec.link.wired import WiredFrame, unframe
 from openmetering.errors import ProtocolError
 from openmetering.protocol.wired_master import (
-    TRANSITIONS,
     Abort,
-    Acknowledged,
-    AnswerLast,
-    AnswerMore,
     AnswerReceived,
-    AttemptLost,
-    AttemptsLost,
     LineTiming,
     Octets,
     OutEvent,
@@ -78,8 +72,33 @@ def test_secondary_readout() -> None:
     assert (frame.control, frame.address, frame.data) == (0x53, 253, b"\x52" + bytes.fromhex("78563412FFFFFFFF"))
     (request,) = sent(machine.receive(Octets(E5), 1.0))
     assert request == WiredFrame.short(0x7B, 253).encode()
-    # the slave answers with its own primary address
-    assert isinstance(machine.receive(Octets(wired(primary=0)), 1.2)[-1], ReadoutDone)
+    # the slave answers with its own primary address, and is deselected explicitly
+    answer, leave = machine.receive(Octets(wired(primary=0)), 1.2)
+    assert isinstance(answer, AnswerReceived)
+    assert leave == Transmit(bytes.fromhex("1040FD3D16"), 1.2)
+    assert machine.receive(Octets(E5), 1.3) == [ReadoutDone(ReadSecondary(SELECTION), 1)]
+
+
+def test_after_an_explicit_deselection_the_next_selection_goes_out_at_once() -> None:
+    machine = master()
+    machine.receive(ReadSecondary(SELECTION), 0.0)
+    expire(machine)
+    machine.receive(Octets(E5), 1.0)
+    machine.receive(Octets(wired(primary=0)), 1.2)
+    machine.receive(Octets(E5), 1.3)
+    (select,) = sent(machine.receive(ReadSecondary(SELECTION), 2.0))
+    assert unframe(select)[0].data[:1] == b"\x52"
+
+
+def test_a_deselection_without_answer_is_repeated_twice_and_does_not_spoil_the_readout() -> None:
+    machine = master()
+    machine.receive(ReadSecondary(SELECTION), 0.0)
+    expire(machine)
+    machine.receive(Octets(E5), 1.0)
+    machine.receive(Octets(wired(primary=0)), 1.2)
+    assert sent(expire(machine)) == sent(expire(machine)) == [bytes.fromhex("1040FD3D16")]
+    assert expire(machine) == [ReadoutDone(ReadSecondary(SELECTION), 1)]
+    assert sent(machine.receive(ReadSecondary(SELECTION), 9.0)) == [bytes.fromhex("1040FD3D16")]
 
 
 def test_a_selected_slave_acknowledges_its_deselection() -> None:
@@ -354,46 +373,6 @@ def fragment(more: int) -> bytes:
 )
 def test_more_follows(frame: bytes, wanted: bool) -> None:
     assert more_follows(frame) is wanted
-
-
-# -- the table ------------------------------------------------------------------------------------
-
-EVENTS = (ReadPrimary(5), ReadSecondary(SELECTION), Acknowledged(), AnswerMore(wired(more=True)), AnswerLast(wired()),
-          AttemptLost(False), AttemptsLost(True), Abort())  # fmt: skip
-
-
-def driven_to(state: State) -> WiredMaster:
-    machine = master()
-    target = ReadSecondary(SELECTION) if state in (State.DESELECTING, State.SELECTING) else ReadPrimary(5)
-    if state is not State.IDLE:
-        machine.receive(target, 0.0)
-    if state in (State.SELECTING, State.REQUESTING):
-        machine.receive(Octets(E5), 0.1)
-    assert machine.state is state
-    return machine
-
-
-@pytest.mark.parametrize("row", TRANSITIONS, ids=lambda row: f"{row[0].value}-{row[1].__name__}")
-def test_every_row(row: tuple[State, type]) -> None:
-    state, kind = row
-    machine = driven_to(state)
-    event = next(item for item in EVENTS if type(item) is kind)
-    out = machine._step(event, 1.0)
-    assert machine.state is TRANSITIONS[row][1]
-    assert out
-    ended = any(isinstance(item, ReadoutDone | ReadoutFailed) for item in out)
-    assert ended is (machine.state is State.IDLE)
-    assert (machine.deadline is None) is (machine.state is State.IDLE)
-
-
-@pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_what_is_not_in_the_table_is_an_error(state: State, event: object) -> None:
-    if (state, type(event)) in TRANSITIONS:
-        return
-    with pytest.raises(ProtocolError) as info:
-        driven_to(state)._step(event, 1.0)  # type: ignore[arg-type]
-    assert (info.value.state, info.value.event) == (state.name, type(event).__name__)
 
 
 @pytest.mark.parametrize("address", [253, 255, 256, -1])

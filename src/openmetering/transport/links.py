@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from openmetering.errors import TransportError
 
 if TYPE_CHECKING:
     from serial import Serial
+    from serial_asyncio_fast import SerialTransport
 
 __all__ = ["BlockingReader", "Link", "StreamLink", "ThreadLink", "open_serial", "open_tcp", "wrap"]
 
@@ -27,6 +29,9 @@ class Link(Protocol):
 
     async def write(self, octets: bytes) -> None:
         """Send octets. Raises TransportError."""
+
+    async def retune(self, baud: int) -> None:
+        """Go on at another rate once everything has left; a link without a rate of its own stays as it is."""
 
     async def close(self) -> None:
         """Give the line back."""
@@ -48,6 +53,9 @@ class StreamLink:
         self._reader = reader
         self._writer = writer
 
+    async def retune(self, baud: int) -> None:
+        """TCP has no rate: the converter at the other end keeps its own."""
+
     async def read(self) -> bytes:
         """The next octets; empty at the end."""
         try:
@@ -68,6 +76,20 @@ class StreamLink:
         self._writer.close()
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(self._writer.wait_closed(), 1.0)
+
+
+class SerialStreamLink(StreamLink):
+    """A serial line over asyncio streams."""
+
+    __slots__ = ("_serial",)
+
+    def __init__(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Serial) -> None:
+        super().__init__(name, reader, writer)
+        self._serial = line
+
+    async def retune(self, baud: int) -> None:
+        """Wait until what was written has left, then set the rate."""
+        await _retune(self._serial, baud, self.name)
 
 
 class BlockingReader:
@@ -150,16 +172,30 @@ class ThreadLink:
         except OSError as error:
             raise wrap(error, f"{self.name} was lost", "transport.lost") from error
 
+    async def retune(self, baud: int) -> None:
+        """Wait until what was written has left, then set the rate."""
+        await _retune(self._serial, baud, self.name)
+
     async def close(self) -> None:
         """Close the line and let the thread end."""
         self._reader.stop()
         self._serial.close()
 
 
+async def _retune(line: Serial, baud: int, name: str) -> None:
+    """Set the rate of a serial line behind the last octet. Raises TransportError."""
+    try:
+        await asyncio.to_thread(line.flush)
+        line.baudrate = baud
+    except (OSError, ValueError) as error:
+        raise TransportError(f"{name} cannot be set to {baud} bit/s: {error}", layer="transport") from error
+
+
 async def open_serial(device: str, baud: int, *, parity: str = "N", threaded: bool | None = None) -> Link:
     """Open a serial line, 8 data bits, 1 stop bit; ``parity`` N for sticks, E for wired M-Bus.
 
-    Uses pyserial-asyncio-fast if it is there, else (or with ``threaded``) a thread.
+    Uses pyserial-asyncio-fast if it is there, else (or with ``threaded``) a thread. Pseudo-terminals of Linux have
+    no parity and refuse to be asked for it: they are opened without.
     Raises TransportError
     """
     try:
@@ -170,6 +206,8 @@ async def open_serial(device: str, baud: int, *, parity: str = "N", threaded: bo
             code="transport.extra",
             layer="transport",
         ) from None
+    if os.path.realpath(device).startswith("/dev/pts/"):
+        parity = "N"
     if threaded is None:
         threaded = importlib.util.find_spec("serial_asyncio_fast") is None
     try:
@@ -178,7 +216,7 @@ async def open_serial(device: str, baud: int, *, parity: str = "N", threaded: bo
         import serial_asyncio_fast
 
         reader, writer = await serial_asyncio_fast.open_serial_connection(url=device, baudrate=baud, parity=parity)
-        return StreamLink(device, reader, writer)
+        return SerialStreamLink(device, reader, writer, cast("SerialTransport", writer.transport).serial)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError):
             raise wrap(error, f"{device} cannot be opened (is it plugged in, may you use it?)", "transport.open") from error

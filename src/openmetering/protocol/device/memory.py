@@ -25,16 +25,25 @@ class KeySlot(msgspec.Struct):
 
 
 class ImageMemory(msgspec.Struct):
-    """A firmware transfer: state of Figure M.2 (15 idle), what was prepared, the blocks that came."""
+    """A firmware transfer: state of Figure M.2 (15 idle), what was prepared, the blocks that came.
+
+    ``key_version``    of key 18h, with which the image is proven (FF: the active one)
+    ``due``            when validation or installation go on, seconds
+    ``installed``      identifier of the image that was installed last
+    ``installations``  how often the installation of this image has begun
+    ``changed``        when the last event came, seconds
+    """
 
     state: int = 15
     identifier: bytes = b""
     image_size: int = 0
     block_size: int = 0
     mac: bytes = b""
+    key_version: int = 0xFF
     blocks: dict[int, bytes] = {}
     due: float | None = None
     installed: bytes = b""
+    installations: int = 0
     changed: float = 0.0
 
 
@@ -49,7 +58,11 @@ class DeviceMemory(msgspec.Struct):
     ``primary_address``     wired, 0 = unconfigured
     ``due_date``            type G octets of the next due date, and of the last
     ``indexes``             UC-20b: tag -> integer in the unit of its record
-    ``lists``               UC-14 permanent selections: (application, block) -> VIB octets
+    ``lists``               UC-14: application * 16 + block -> headers (DIB and VIB) of the points it holds now
+    ``device_flags``        MM2! (bits 0..15), of the maker; ``permanent_device_flags`` cannot be cleared
+    ``battery_days``        MM8! in days, None for a device without a battery
+    ``alarm``               alarm octet that waits for REQ-UD1, 0 without an alarm
+    ``pending``             commands with a delay: (time of execution, mark of the function and its data)
     """
 
     keys: list[KeySlot] = []
@@ -70,6 +83,11 @@ class DeviceMemory(msgspec.Struct):
     ownership: str = ""
     address: bytes = b""
     indexes: dict[str, int] = {}
+    lists: dict[int, list[bytes]] = {}
+    device_flags: int = 0
+    permanent_device_flags: int = 0
+    battery_days: int | None = None
+    alarm: int = 0
     image: ImageMemory = msgspec.field(default_factory=ImageMemory)
     pending: list[tuple[float, bytes]] = []
     credits: float = 4000.0

@@ -20,7 +20,7 @@ import msgspec
 from openmetering.protocol.exchange import Answered, Command
 from openmetering.security import KeyRing
 
-__all__ = ["Ask", "Pause", "Procedure", "Provide", "Step"]
+__all__ = ["Ask", "Pause", "Procedure", "Progress", "Provide", "Step"]
 
 R = TypeVar("R")
 
@@ -49,7 +49,15 @@ class Provide(msgspec.Struct, frozen=True):
     version: int
 
 
-Step = Ask | Pause | Provide
+class Progress(msgspec.Struct, frozen=True):
+    """Tell how far it is: ``done`` of ``total`` (blocks, keys, checks), in words. Resumed with None."""
+
+    done: int
+    total: int
+    text: str
+
+
+Step = Ask | Pause | Provide | Progress
 
 #: a use case: yields steps, is resumed with Answered (Ask) or None, returns its result
 Procedure = Generator[Step, Answered | None, R]
