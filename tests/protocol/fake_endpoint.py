@@ -59,7 +59,7 @@ class FakeEndpoint:
         self.calls.append((kind, (access_number, ell)))
         return BODIES[kind]
 
-    def alarm(self, now: float) -> bytes | None:
+    def alarm(self, now: float, access_number: int | None = None) -> bytes | None:
         return self.alarms.pop(0) if self.alarms else None
 
     def names(self, *names: str) -> list[tuple[str, object]]:

@@ -85,7 +85,7 @@ class Application:
     def spontaneous(self, kind: Any, access_number: int, now: float, *, ell: bool) -> bytes:
         raise AssertionError("a wired slave says nothing by itself")
 
-    def alarm(self, now: float) -> bytes | None:
+    def alarm(self, now: float, access_number: int | None = None) -> bytes | None:
         return self.alarms.pop(0) if self.alarms else None
 
 

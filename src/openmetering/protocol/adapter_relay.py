@@ -206,6 +206,6 @@ class MeterRelay:
             return self._header(_PURE_UP, access_number, self._status)
         return self._headed(self._latest[0], access_number)
 
-    def alarm(self, now: float) -> bytes | None:
+    def alarm(self, now: float, access_number: int | None = None) -> bytes | None:
         """None: alarms of the meter are not fetched."""
         return None

@@ -134,7 +134,7 @@ class Session:
         return Reaction(self._respond(datagram, now), "no-answer")
 
     def _alarm(self, frame: bytes, datagram: Datagram, now: float) -> Reaction:
-        body = self._endpoint.alarm(now)
+        body = self._endpoint.alarm(now, self._number(datagram))
         self._fragments = ()
         if body is None:
             return Reaction(self._link(datagram, "ACK", ACK, now))

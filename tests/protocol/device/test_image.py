@@ -9,15 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from openmetering.codec.apl import image_transfer
-from openmetering.codec.apl.image_transfer import ImageMac, ImageMessage
+from openmetering.codec.apl.image_transfer import T_IT, T_TR, ImageMac, ImageMessage, terminate_flags
 from openmetering.codec.apl.security_transfer import IMMEDIATE, INVALID_TIME, target_time
 from openmetering.protocol.device.image import (
-    T_IT,
-    T_TR,
     ImageFeature,
     activation_delay,
     lost_blocks,
-    terminate_flags,
 )
 from openmetering.protocol.device.image_machine import ImageSettings, ImageState
 from openmetering.protocol.device.interface import DeviceEvent, Feature, Instruction, Notice, Outcome

@@ -18,9 +18,25 @@ from msgspec.structs import replace
 from openmetering.errors import InputError, NotRepresentable, OutOfRange, Truncated
 from openmetering.tables import IMAGE_FUNCTIONS, IMAGE_STATES
 
-__all__ = ["LAYOUTS", "RESPONSE", "ImageLayout", "ImageMac", "ImageMessage", "ProvisionalLayout", "decode", "register", "use"]
+__all__ = [
+    "FIRST_BLOCK",
+    "LAYOUTS",
+    "RESPONSE",
+    "T_IT",
+    "T_TR",
+    "ImageLayout",
+    "ImageMac",
+    "ImageMessage",
+    "ProvisionalLayout",
+    "decode",
+    "register",
+    "terminate_flags",
+    "use",
+]
 
 RESPONSE = 0x80  #: added to the function field in answers
+FIRST_BLOCK = 0  #: number of the first block; not public [?]
+T_TR, T_IT = 0x01, 0x02  #: flags of a terminate command; their place is not public [?], see ``terminate_flags``
 PREPARE, SYNCHRONISE, TRANSFER, COMPLETION, STATE, VALIDATE, ACTIVATE, TERMINATE = range(8)
 
 _LAYER = "apl"
@@ -78,6 +94,17 @@ class ImageMessage(msgspec.Struct, frozen=True):
         if not 0 <= self.function <= 0xFF:
             raise OutOfRange("the function field is one octet", field="function", value=self.function, layer=_LAYER)
         return bytes((self.function,)) + _layout(self.layout).encode(self)
+
+
+def terminate_flags(message: ImageMessage) -> int:
+    """The flags T_TR and T_IT of a terminate command.
+
+    Octets   0  behind the identifier: bit 0 T_TR, bit 1 T_IT. Without the octet T_IT is meant: release A
+                knows no flags and terminates "the whole image transfer process"
+    Source   OMS Volume 2 Annex M release C 1.1.1, Figure M.2 (names only); the place is a decision of this
+             project [?], EN 13757-3 Annex I is not public
+    """
+    return message.additional[0] & (T_TR | T_IT) if message.additional else T_IT
 
 
 class ImageLayout(Protocol):

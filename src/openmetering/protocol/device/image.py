@@ -29,7 +29,7 @@ from typing import ClassVar, NamedTuple
 from msgspec.structs import replace
 
 from openmetering.codec.apl import image_transfer
-from openmetering.codec.apl.image_transfer import ImageMessage
+from openmetering.codec.apl.image_transfer import FIRST_BLOCK, T_IT, ImageMessage, terminate_flags
 from openmetering.codec.apl.security_transfer import IMMEDIATE
 from openmetering.errors import AuthenticationFailed, DecodeError, ProtocolError
 from openmetering.protocol.device.function import Function
@@ -71,18 +71,14 @@ from openmetering.security import BlockCipher, check_asp03
 from openmetering.wire.types import decode_type_m
 
 __all__ = [
-    "FIRST_BLOCK",
     "FIRMWARE_KEY",
     "IMAGE_KEY",
     "MAC_ALGORITHM",
-    "T_IT",
-    "T_TR",
     "Examiner",
     "ImageFeature",
     "Installer",
     "activation_delay",
     "lost_blocks",
-    "terminate_flags",
 ]
 
 PREPARE, TRANSFER, COMPLETION, STATE, VALIDATE, ACTIVATE, TERMINATE = 0, 2, 3, 4, 5, 6, 7
@@ -92,8 +88,6 @@ FIRMWARE_KEY = 0x23  #: KeyID that proves commands (ASP10)
 MAC_ALGORITHM = 0x04  #: of the MAC field: AES-CMAC, 16 octets
 ANY_VERSION = 0xFF
 
-FIRST_BLOCK = 0  #: number of the first block; not public [?]
-T_TR, T_IT = 0x01, 0x02  #: flags of a terminate command; their place is not public [?], see ``terminate_flags``
 
 _RESTARTS = 1  # installations that begin once more after a power cut
 _BLOCK_NUMBERS = 0x10000
@@ -107,17 +101,6 @@ Examiner = Callable[[bytes, bytes], bool]
 
 
 # -- what is not public: one place each -----------------------------------------------------------
-
-
-def terminate_flags(message: ImageMessage) -> int:
-    """The flags T_TR and T_IT of a terminate command.
-
-    Octets   0  behind the identifier: bit 0 T_TR, bit 1 T_IT. Without the octet T_IT is meant: release A
-                knows no flags and terminates "the whole image transfer process"
-    Source   OMS Volume 2 Annex M release C 1.1.1, Figure M.2 (names only); the place is a decision of this
-             project [?], EN 13757-3 Annex I is not public
-    """
-    return message.additional[0] & (T_TR | T_IT) if message.additional else T_IT
 
 
 def activation_delay(time: bytes) -> float | None:

@@ -121,8 +121,11 @@ class Endpoint(Protocol):
         """Octets behind the ELL of a message nobody asked for. ``ell`` False: link bits stand in the configuration field."""
         ...
 
-    def alarm(self, now: float) -> bytes | None:
-        """The answer to REQ-UD1: octets behind the link layer, None without an alarm (the link sends ACK)."""
+    def alarm(self, now: float, access_number: int | None = None) -> bytes | None:
+        """The answer to REQ-UD1: octets behind the link layer, None without an alarm (the link sends ACK).
+
+        ``access_number`` of the request's transport header, to be copied; None where it has none (wire).
+        """
         ...
 
 

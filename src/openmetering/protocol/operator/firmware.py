@@ -22,7 +22,7 @@ import msgspec
 
 from openmetering.codec.address import Address
 from openmetering.codec.apl import image_transfer
-from openmetering.codec.apl.image_transfer import ImageMessage
+from openmetering.codec.apl.image_transfer import FIRST_BLOCK, T_IT, T_TR, ImageMessage
 from openmetering.codec.apl.security_transfer import IMMEDIATE, INVALID_TIME, target_time
 from openmetering.errors import DecodeError, ExchangeFailed, OutOfRange, Refused
 from openmetering.protocol.exchange import Command
@@ -54,7 +54,6 @@ VALIDATION_TIME: Final = 300.0  #: s, the longest validation (release C M.1.5, c
 ACTIVATION_TIME: Final = 600.0  #: s, the longest activation
 _FAILURES = 3  #: exchanges in a row that may fail
 _LARGEST_BLOCK_NUMBER = 0xFFFF
-FIRST_BLOCK: Final = 0  #: number of the first block; not public [?]
 
 
 class FirmwareImage(msgspec.Struct, frozen=True):
@@ -198,7 +197,7 @@ def terminate_image(
     Raises   Refused (10h where the state does not allow it), ExchangeFailed, KeyNotFound, DecodeError
     """
     require_use_case(issue, "UC-05")
-    message = ImageMessage(_TERMINATE, identifier, additional=_terminate_flags(everything))
+    message = ImageMessage(_TERMINATE, identifier, additional=bytes((T_IT if everything else T_TR,)))
     if secured:
         yield from _secured(head_end, device, message, "terminate the image transfer", issue)
     else:
@@ -206,11 +205,6 @@ def terminate_image(
     if everything:
         head_end.note_image(device, None)
     return (yield from read_image_state(identifier))
-
-
-def _terminate_flags(everything: bool) -> bytes:
-    """The flags T_TR and T_IT [?]: their place is not public; here bits 0 and 1 of an octet behind the identifier."""
-    return b"\x02" if everything else b"\x01"
 
 
 # -- steps: each leads from a state to the next -------------------------------------------------------
