@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from openmetering import Address, Decoder, KeyRing, examine
+from openmetering import Address, Decoder, KeyRing, compose, encode, examine
+from openmetering import Meter as Shape
 from openmetering.errors import InputError, KeyNotFound, NotRepresentable, SecurityError
 from openmetering.protocol.exchange import Command
 from openmetering.protocol.gateway_frames import with_link
@@ -224,6 +225,17 @@ def test_a_device_that_is_not_known_counts_as_protected_with_any_proof() -> None
     made = PartnerSecurity(keys((METER, KEY)))
     assert made.open(Device(profile="B").spontaneous()).protected
     assert not made.open(Device().spontaneous()).protected
+
+
+def test_consumer_information_has_its_own_key_and_is_protected() -> None:
+    """UC-07b: SND-NR under KeyID 08. An answer under that key is not one of the device's communication key."""
+    made = PartnerSecurity(keys((METER, KEY), (METER, NEW_KEY, 8, None)))
+    made.enrol(METER, "B")
+    ring = keys((METER, NEW_KEY, 8, None))
+    for counter, control, protected in ((1, 0x44, True), (2, 0x08, False)):
+        telegram = compose(Shape(METER, "B", key_id=8), b"\x01\xfd\x17\x00", counter=counter, control=control, content_index=3)
+        opened = made.open(encode(telegram, ring))
+        assert (opened.verdict, opened.protected) == ("new", protected)
 
 
 def test_what_cannot_be_read() -> None:

@@ -16,8 +16,10 @@ from openmetering import (
 from openmetering.codec.apl import big_endian
 from openmetering.codec.apl.fixed import FixedData
 from openmetering.codec.apl.format import CompactFrame
+from openmetering.codec.link.wireless import WirelessFrame
 from openmetering.tables import FAULTS
 from openmetering.telegram import Readout
+from openmetering.wire.crc import crc16
 from tests.telegram.building import (
     COMPACT,
     FORMAT,
@@ -244,3 +246,22 @@ def test_readout_of_several_telegrams() -> None:
     assert not readout.complete
     assert readout.add(second, second.more_follows)
     assert readout.telegrams == [first, second]
+
+
+# -- frames without CRCs that look as if they had some ---------------------------------------------------------------------
+
+
+def test_a_decoder_that_is_told_does_not_look_for_crcs() -> None:
+    """One frame without CRCs in 65 536 ends like one of format B. A gateway takes CRCs off itself and knows."""
+    address = METER.link_octets()
+    body = bytes((0x44,)) + address + b"\x7a\x2a\x00\x00\x00\x0d\x7c\x08" + b"abcdef"
+    frame = bytes((len(body) + 2,)) + body
+    frame += crc16(frame).to_bytes(2, "big")
+    guessed, told = Decoder().examine(frame), Decoder(crc=False).examine(frame)
+    assert guessed.link is not None
+    assert told.link is not None
+    assert len(told.link.data) == len(guessed.link.data) + 2
+    assert isinstance(told.link, WirelessFrame)
+    assert not told.link.crc
+    again = Decoder(crc=False)
+    assert all(again.examine(frame).link == told.link for _ in range(3))

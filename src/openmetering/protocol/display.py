@@ -83,7 +83,7 @@ class ConsumerDisplay(Machine[DisplayState]):
         self.latest: dict[Address, Shown] = {}
         self._rings: dict[Address, KeyRing] = {}
         self._counters = CounterLedger("gateway")
-        self._decoder = Decoder(KeyRing())
+        self._decoder = Decoder(KeyRing(), crc=False)
 
     # -- the interface ----------------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class ConsumerDisplay(Machine[DisplayState]):
         for address, keys in self._rings.items():
             for _, key in keys:
                 ring.add(address.link_octets(), key.octets, key.key_id, key.version)
-        self._decoder = Decoder(ring)
+        self._decoder = Decoder(ring, crc=False)
 
     def _show(self, event: ConsumerHeard, now: float) -> list[object]:
         telegram = event.telegram

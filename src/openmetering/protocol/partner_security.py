@@ -61,6 +61,8 @@ _LARGEST_KEY_ID: Final = 0x0F
 #: nothing decrypted elsewhere is believed here
 _POLICY: Final = Policy("partner", already_plain=False, reserved_modes=True, trailing=False, non_bcd_numbers=True)
 _SND_UD: Final = 0x53
+_SND_NR: Final = 0x44
+_CONSUMER_KEY: Final = 0x08
 _DOWNLINK: Final = CommunicationControl(0x84)
 _BLOCK_MODES: Final = frozenset((2, 4, 5, 7))
 #: AFL of a first fragment with everything in it: CI, AFLL, FCL 2, MCL, KI 2, MCR 4, ML 2
@@ -112,6 +114,12 @@ class SecurityMemory(msgspec.Struct, frozen=True):
     counters: LedgerSnapshot = LedgerSnapshot("gateway", ())
     partners: tuple[Partner, ...] = ()
     keys: tuple[StoredKey, ...] = ()
+
+
+def _is_consumer_information(telegram: Telegram) -> bool:
+    """True for what a device says to a display: SND-NR under KeyID 08 (UC-07b). An answer under that key is none."""
+    link = telegram.link
+    return telegram.security.key_id == _CONSUMER_KEY and link is not None and int(link.control) == _SND_NR
 
 
 class SealedCommand(msgspec.Struct, frozen=True):
@@ -178,7 +186,7 @@ class PartnerSecurity:
         self._ledger = CounterLedger.restore(memory.counters)
         #: peer -> counter that is written down
         self._marks = {(entry.address, entry.key_id, entry.version): entry.own for entry in memory.counters.entries}
-        self._decoder = Decoder(self._ring, policy=_POLICY)
+        self._decoder = Decoder(self._ring, policy=_POLICY, crc=False)
         self.unsaved = False
 
     # -- devices and keys ----------------------------------------------------------------------
@@ -413,7 +421,11 @@ class PartnerSecurity:
             return telegram.security.proof is not None
         if partner.profile == "none":
             return True
-        return own_key and telegram.security.profile == partner.profile and telegram.security.proof in _PROOFS[partner.profile]
+        return (
+            (own_key or _is_consumer_information(telegram))
+            and telegram.security.profile == partner.profile
+            and telegram.security.proof in _PROOFS[partner.profile]
+        )
 
     # -- memory --------------------------------------------------------------------------------
 

@@ -67,7 +67,6 @@ _RETRY: Final = 3.0  #: seconds until a device that listens all the time is aske
 _OVER: Final = 35.0  #: seconds of silence after which the frequent access cycle is over: longest t_TO (clause to confirm)
 _BUSY = 1
 _STATUS: Final = 3
-_SECURITY_ERROR = 0x20
 
 
 class Session(Machine[State]):
@@ -259,7 +258,8 @@ class Session(Machine[State]):
         if opened.verdict != "new" or not opened.protected or transport is None or transport.access_number != order.access:
             order.doubts += 1
             return GivenUp("security") if order.doubts >= _DOUBTS else Doubted()
-        if order.revived and protocol_of(telegram) == "application-error" and telegram.payload == bytes((_SECURITY_ERROR,)):
+        if order.revived and protocol_of(telegram) == "application-error" and order.ambiguous(telegram.payload or b""):
+            order.acknowledged = False
             return GivenUp("no-answer")  # it may have carried out the first transmission and refuses the second
         order.acknowledged = True
         if transport.status & _STATUS == _BUSY:
@@ -317,7 +317,6 @@ class Session(Machine[State]):
             return None
         if passed or (datagram.counter is None and not order.repeatable):
             return GivenUp("no-answer")
-        order.revived = True
         return None
 
     def _too_late(self, order: Order, now: float) -> Event | None:
@@ -381,6 +380,8 @@ class Session(Machine[State]):
         self._window = None
         if datagram.since is None:
             datagram.since = window.opens
+        else:
+            order.revived |= datagram.phase in ("whole", "command")
         self.unsaved |= not order.sent
         self._open = order.sent = True
         if self.listening:

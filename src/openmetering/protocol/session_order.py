@@ -43,6 +43,7 @@ _RENEWAL: Final = frozenset((0x00, 0x01, 0x03, 0x04))
 _END_TO_END: Final = 0x20
 _PID_AT, _PID_IMAGE = 17, 0x06  #: behind block header (8), key counter (4) and target time (5)
 _VALIDATE, _ACTIVATE = 0x05, 0x06
+_NOT_NOW, _SECURITY_ERROR = 0x10, 0x20
 _LINK: Final = 9  #: octets that L counts in front of the ELL
 _ELL, _ELL_LONG = 3, 11
 
@@ -82,7 +83,7 @@ class Order:
         self.answered_at: float | None = None  #: when the command was acknowledged
         self.busy_since: float | None = None
         self.doubts = 0
-        self.revived = False  #: repeated to a device that may have forgotten the first transmission
+        self.revived = False  #: the command went out again: the device may have carried out the first one, and lost its power
 
     @property
     def delivered(self) -> bool | None:
@@ -102,6 +103,14 @@ class Order:
         """True if the device may get the command twice."""
         command = self.exchange.command
         return command is None or command.protocol in _REPEATABLE
+
+    def ambiguous(self, error: bytes) -> bool:
+        """True if an application error may mean that a command which went out twice was carried out the first time.
+
+        A device that forgot the first one (power, time-out) finds the counters of the second used up (20h), or is busy
+        with what the first one started (10h).
+        """
+        return error == bytes((_SECURITY_ERROR,)) or (error == bytes((_NOT_NOW,)) and not self.repeatable)
 
     def busy_limit(self, config: GatewayConfig) -> float:
         """Seconds that the device may be busy with this command (OMS Volume 2 Annex M, M.1.5)."""

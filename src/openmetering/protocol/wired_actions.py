@@ -45,7 +45,7 @@ class MasterActions(Machine[State]):
     """The memory of a master and its actions: frame count bits of every address, which slave is selected, one order."""
 
     __slots__ = ("_attempt", "_counts", "_delivered", "_frames", "_held", "_line", "_more", "_nobody", "_old_baud",
-                 "_order", "_selection", "_step_name", "attempts", "limit")  # fmt: skip
+                 "_order", "_repeated", "_selection", "_step_name", "attempts", "limit")  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class MasterActions(Machine[State]):
         self._frames: list[bytes] = []
         self._delivered: bool | None = False
         self._attempt = 0
+        self._repeated = False
         self._step_name = ""
         self._old_baud = self._line.timing.baud
 
@@ -124,7 +125,7 @@ class MasterActions(Machine[State]):
     # -- actions: what must come first -----------------------------------------------------------
 
     def _accept(self, order: Order, now: float) -> list[object]:
-        self._order, self._frames, self._delivered = order, [], False
+        self._order, self._frames, self._delivered, self._repeated = order, [], False, False
         target = self._target
         self._selection = target.selection if isinstance(target, ReadSecondary) else None
         if isinstance(order, SelectSecondary) and names_one(order.selection):
@@ -300,6 +301,7 @@ class MasterActions(Machine[State]):
 
     def _repeat(self, event: on.AttemptLost, now: float) -> list[object]:
         self._attempt += 1
+        self._repeated |= self._step_name == "send"
         self._line.rest(now)
         return [self._line.send(self._line.request, now, hold=self._separating)]
 
@@ -347,7 +349,7 @@ class MasterActions(Machine[State]):
         if isinstance(self._order, SetBaud):
             return [BaudSet(self._target, self._order.baud)]
         selection = self._selection if self._held is not None else None
-        return [TransactionDone(self._target, tuple(self._frames), selection)]
+        return [TransactionDone(self._target, tuple(self._frames), selection, self._repeated)]
 
 
 _FIRST: dict[str, type] = {

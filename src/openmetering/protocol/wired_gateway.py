@@ -329,6 +329,7 @@ class WiredGateway(Machine[State]):
         if isinstance(event, TransactionFailed):
             delivered = True if order.acknowledged else None if order.part and event.delivered is False else event.delivered
             return Finished(Failed(token, _REASONS[event.reason], delivered))
+        order.revived |= event.repeated and order.phase in ("whole", "command")
         if order.phase == "command":
             assert order.sealed is not None
             if order.part < len(order.sealed.parts) - 1:
@@ -351,6 +352,8 @@ class WiredGateway(Machine[State]):
             if proven and not protected:
                 self._alarms.append(Alarm(order.exchange.address, "unprotected"))
             return Finished(Failed(token, "security", order.delivered)) if order.doubts >= _DOUBTS else Doubted()
+        if order.revived and protocol_of(last.telegram) == "application-error" and order.ambiguous(_joined(self._opened)):
+            return Finished(Failed(token, "no-answer", None))  # it may have carried out the first one and refuses the second
         order.acknowledged = True
         status = last.telegram.transport.status
         if status & 3 == _BUSY:

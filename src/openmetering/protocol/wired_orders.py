@@ -155,12 +155,14 @@ class TransactionDone(msgspec.Struct, frozen=True):
     """The sequence is complete. ``frames`` are the answers in order; empty where E5 was the last answer.
 
     SND-UD2 without frames: the slave acknowledged only; it does not know the message, or took it for SND-UD.
-    ``selection`` is what selected the slave (None at a primary address).
+    ``selection`` is what selected the slave (None at a primary address). ``repeated`` True: the command went out more
+    than once; a slave that forgot its frame count bit meanwhile has got it twice.
     """
 
     target: Target
     frames: tuple[bytes, ...] = ()
     selection: Selection | None = None
+    repeated: bool = False
 
 
 class TransactionFailed(msgspec.Struct, frozen=True):

@@ -36,7 +36,9 @@ class Decoder:
 
     ``keys`` finds the keys of meters; ``policy`` is TOLERANT or STRICT; ``formats`` are the known
     formats of compact frames (learned on the way, the bundled ones by default); ``counters``
-    switches replay detection on. A decoder is not shared between threads.
+    switches replay detection on. ``crc`` says whether wireless frames carry CRCs; None finds out by
+    trying, which takes a frame without CRCs for format B once in 65 536. A decoder is not shared
+    between threads.
     """
 
     __slots__ = ("_checked", "_given", "_plan_count", "_plans", "_reader", "_shortcuts")
@@ -49,10 +51,11 @@ class Decoder:
         formats: FormatStore | None = None,
         counters: CounterLedger | None = None,
         fragment_timeout: float = FRAGMENT_TIMEOUT,
+        crc: bool | None = None,
     ) -> None:
         ring = KeyRing.single(keys) if isinstance(keys, bytes) else keys if keys is not None else KeyRing()
         store = known_formats() if formats is None else formats
-        self._reader = Reader(ring, policy, store, Reassembler(fragment_timeout), counters)
+        self._reader = Reader(ring, policy, store, Reassembler(fragment_timeout), counters, crc)
         self._shortcuts: dict[bytes, Shortcut] = {}
         #: names of frames whose CRCs count in L (format B): they look like frames without CRCs
         self._checked: set[bytes] = set()
@@ -137,7 +140,7 @@ class Decoder:
         shortcut = None
         if len(frame) > PREFIX + 4 and frame[:1] != b"\x68":
             try:
-                link, rest = unframe(frame)
+                link, rest = unframe(frame, crc=self._reader.crc)
                 plain = link.octets()
             except OmsError:
                 return self._general(frame, key, now, None)

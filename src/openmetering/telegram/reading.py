@@ -57,16 +57,24 @@ _PID_MBUS = 1  #: protocol identifier of M-Bus records inside secured data
 class Reader:
     """Reads frames with a key ring, a policy, known formats and the partial messages of all peers."""
 
-    __slots__ = ("counters", "formats", "keys", "learns", "parsed", "policy", "reassembler")
+    __slots__ = ("counters", "crc", "formats", "keys", "learns", "parsed", "policy", "reassembler")
 
     def __init__(
-        self, keys: KeyRing, policy: Policy, formats: FormatStore, reassembler: Reassembler, counters: CounterLedger | None
+        self,
+        keys: KeyRing,
+        policy: Policy,
+        formats: FormatStore,
+        reassembler: Reassembler,
+        counters: CounterLedger | None,
+        crc: bool | None = None,
     ) -> None:
         self.keys = keys
         self.policy = policy
         self.formats = formats
         self.reassembler = reassembler
         self.counters = counters
+        #: whether wireless frames carry CRCs; None: found by trying
+        self.crc = crc
         #: False for ``telegram.decode``: no telegram may change what the next one means
         self.learns = True
         #: the parse of the last telegram's records, for the shortcut
@@ -109,7 +117,7 @@ class _Pass:
         if wired.looks_wired(frame):
             link, rest = wired.unframe(frame)
         else:
-            link, rest = wireless.unframe(frame)
+            link, rest = wireless.unframe(frame, crc=self.reader.crc)
         telegram.link = link
         telegram.trailer = rest
         if isinstance(link, wired.WiredFrame) and link.kind == "single":
