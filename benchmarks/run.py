@@ -1,6 +1,6 @@
 """The table of speeds and ratios (``make bench``).
 
-    run.py            about two minutes
+    run.py            about five minutes, three of them for a simulated city
     run.py --quick    about 20 seconds
 
 All contenders work on the same telegrams, in one thread, in one run; varied data, never one repeated
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import others, reference  # noqa: E402
+from benchmarks.city import run_city  # noqa: E402
 from benchmarks.fleet import FLEETS, Fleet, Sample, devices, fleet, mixed  # noqa: E402
 from benchmarks.measure import Contender, Result, Table, child_seconds, measure  # noqa: E402
 from openmetering import Decoder, KeyRing, Telegram, answer_json, encode  # noqa: E402
@@ -34,6 +35,7 @@ from openmetering.telegram.reassembly import Reassembler  # noqa: E402
 from openmetering.wire.crc import POLYNOMIAL, crc16  # noqa: E402
 
 DICT_RATIO, JSON_RATIO, PLAN_RATIO = 10, 3, 5
+MEMORY_GROWTH = 1.1
 FORBIDDEN = ("numpy", "asyncio", "sqlite3")
 METERS = 1024
 
@@ -47,10 +49,11 @@ class Scale(msgspec.Struct, frozen=True):
     slow: int  #: the same for pyMeterBus
     side_meters: int  #: meters of the other fleets
     passes: int  #: how often the file of JSON lines goes through the program
+    city: tuple[int, int, int]  #: meters, gateways, virtual hours
 
 
-FULL = Scale(rounds=9, per_meter=128, compared=24576, slow=4096, side_meters=256, passes=2)
-QUICK = Scale(rounds=4, per_meter=50, compared=6144, slow=768, side_meters=64, passes=4)
+FULL = Scale(rounds=9, per_meter=128, compared=24576, slow=4096, side_meters=256, passes=2, city=(10_000, 40, 24))
+QUICK = Scale(rounds=4, per_meter=50, compared=6144, slow=768, side_meters=64, passes=4, city=(1000, 4, 2))
 
 
 # -- what is timed -----------------------------------------------------------------------------------
@@ -391,6 +394,19 @@ def importing(table: Table, scale: Scale) -> None:
         table.demand_that(f"import openmetering does not load {name}", _succeeds([sys.executable, "-c", code]))
 
 
+def simulating(table: Table, scale: Scale) -> None:
+    """A city of meters and gateways in virtual time: events per second, and memory that does not grow."""
+    meters, gateways, hours = scale.city
+    table.head(f"simulated city: {meters} meters, {gateways} gateways, {hours} virtual hours", "event")
+    run = run_city(meters, gateways, hours, table.note)
+    table.row(Result("events", run.spent / run.events * 1e6), f"{run.telegrams} telegrams, {run.received} receptions")
+    table.demand_that("the account of the channel is balanced", run.balanced)
+    day = run.spent * 24 / hours * 10_000 / meters
+    table.note(f"a day of 10 000 meters: {day:.0f} s of processor time")
+    growth = run.at_the_end / run.first_hour
+    table.demand_that(f"memory at the end: {growth:.2f} x that of the first hour, at most 1.1 x", growth <= MEMORY_GROWTH)
+
+
 def _succeeds(command: Sequence[str]) -> bool:
     try:
         child_seconds(command)
@@ -416,6 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     encoding(table, scale)
     checksums(table, part, scale)
     importing(table, scale)
+    simulating(table, scale)
     return table.close()
 
 

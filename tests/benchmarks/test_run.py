@@ -13,7 +13,7 @@ from benchmarks.fleet import Sample, mixed
 from benchmarks.measure import Contender, Result, Table, child_seconds, measure
 from openmetering import Decoder, Record
 
-TINY = run.Scale(rounds=1, per_meter=3, compared=96, slow=64, side_meters=16, passes=1)
+TINY = run.Scale(rounds=1, per_meter=3, compared=96, slow=64, side_meters=16, passes=1, city=(40, 2, 2))
 
 
 def test_the_whole_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +29,8 @@ def test_the_whole_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         "profile D",
         "mode 5",
         "word table",
+        "simulated city: 40 meters",
+        "the account of the channel is balanced",
     ):
         assert row in said
     for name in run.FORBIDDEN:

@@ -21,7 +21,8 @@ for short periods and hold exactly for 4 h. That a period above 4 h does not wid
 ("4 h or more") is taken from the publication [?].
 
 Sources: N. Abramson, The ALOHA system (1970); OMS Volume 2 Annex R release A: window of 1 %, n = 3 T / spacing + 2
-values in a profile; the limits of meters: OMS-TR07 (clause to confirm).
+values in a profile; the limits of meters: as makers of electricity meters print them for PTB-A 50.8, 11.1.3 (99 % of the
+telegrams), clause to confirm.
 """
 
 from __future__ import annotations
