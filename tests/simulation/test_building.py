@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from openmetering.protocol.device.build import make_device
+from openmetering.protocol.device.contents import FixedReadings
+from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.simulation.building import (
     FACTORY_KEYS,
     communication_keys,
@@ -151,3 +154,20 @@ def test_adapters_have_an_address_of_their_own() -> None:
     assert spec.adapter.device_type == 0x37
     assert spec.adapter.identification != spec.address.identification
     assert spec.description.config.long_header
+
+
+def test_options_that_are_tables_and_codings_reach_the_device() -> None:
+    text = """
+[[meters]]
+medium = "cold water"
+per = "world"
+bidirectional = true
+codings = { C3 = 18 }
+[meters.functions.adapter.indexes]
+"VM1!" = "0C13"
+"""
+    (spec,) = devices_of(plan(text))
+    assert spec.description.functions == {"adapter": {"indexes": {"VM1!": "0C13"}}}
+    assert spec.description.codings == {"C3": 18}
+    device = make_device(spec.description, DeviceMemory(), FixedReadings({}), lambda: 0.5)
+    assert device.address == spec.description.config.address

@@ -55,6 +55,7 @@ def test_start_is_a_date_or_a_time(start: str, expected: dt.datetime) -> None:
     (HOUSE + "[[meters]]\nmedium = 'gas'\nmode = 'X'", r"meters\[0\].mode: Invalid enum value 'X'"),
     (HOUSE + "[[meters]]\nmedium = 'gas'\nratio = 16", r"meters\[0\].ratio: Expected `int` <= 15"),
     (HOUSE + "[[meters]]\nmedium = 'gas'\nkey = '12'", r"meters\[0\].key: Expected `str` matching regex"),
+    (HOUSE + "[[meters]]\nmedium = 'gas'\ncodings = {X = 18}", r"meters\[0\].codings"),
     (HOUSE + "[[meters]]\nmedium = 'gas'\nbuilding = 'B'", r"meters\[0\].building: 'B' is none of A"),
     (HOUSE + "[[meters]]\nmedium = 'gas'\nbuilding = ['A', 'C']", r"meters\[0\].building: 'C' is none of A"),
     (HOUSE + "[[meters]]\nmedium = 'gas'\nsegment = 'bus'", r"meters\[0\].segment: 'bus' is none of none"),

@@ -163,7 +163,9 @@ def _description(plan: WorldPlan, group: MeterGroup, address: Address) -> Device
         consumer_key_id=_CONSUMER_KEY if group.consumer else 0,
         bidirectional=group.bidirectional and not wired,
     )
-    return DeviceDescription(config, group.options, tuple(keys), tuple(applications), epoch=plan.world.start)
+    return DeviceDescription(
+        config, group.options, tuple(keys), tuple(applications), codings=group.codings, epoch=plan.world.start
+    )
 
 
 def devices_of(plan: WorldPlan) -> list[DeviceSpec]:

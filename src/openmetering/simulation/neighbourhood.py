@@ -14,10 +14,10 @@
 The published limits for 99 % (interval 90 s, frames of 29.5 ms) follow from the second rule to within one meter
 for the lowest and 0.2 % for the others: it weighs a frame more or less by its share of the frames, not by how
 often the window holds it. Read as probabilities the first rule is right, and it allows more meters. On the channel,
-with individual intervals and clock errors, 25, 175 and 377 meters miss 0.60, 0.79 and 1.01 % of the readings of
-2, 3 and 4 h (first rule 0.64, 0.75, 0.88 %; second 0.99 %): two meters with nearly equal intervals that have met once
-meet again, which makes losses of successive frames a little dependent. So the published limits lie on the safe side
-for short periods and hold exactly for 4 h. That a period above 4 h does not widen the window any further
+with individual intervals and clock errors, 25, 175 and 377 meters miss about 0.6, 0.8 and 1.0 % of the readings of
+2, 3 and 4 h (first rule 0.64, 0.75, 0.88 %; second 0.99 %): meters with nearly equal intervals that have met once meet
+again, which makes losses of successive frames dependent, the more the more meters there are. So the published limits are
+on the safe side for short periods and have no reserve left at 4 h. That a period above 4 h does not widen the window
 ("4 h or more") is taken from the publication [?].
 
 Sources: N. Abramson, The ALOHA system (1970); OMS Volume 2 Annex R release A: window of 1 %, n = 3 T / spacing + 2

@@ -46,9 +46,10 @@ Profile = Literal["none", "A", "B", "D"]
 Spot = Literal["flat", "staircase", "basement", "pit", "outdoors", "roof"]
 Positive = Annotated[float, Meta(gt=0)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-Option = bool | int | float | str
+Option = bool | int | float | str | dict[str, str]
 _FLAG = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 _KEY = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{32}$")]
+_OCTETS = Annotated[str, Meta(pattern="^([0-9A-Fa-f]{2})+$")]
 _TIME = re.compile(r"(?:(\d+)d\s*)?(?:(\d{1,4}):(\d{2})(?::(\d{2}(?:\.\d+)?))?)?")
 
 
@@ -97,6 +98,7 @@ class MeterGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``mode``, ``profile``, ``interval`` (seconds, None: the longest OMS allows), ``ratio`` ACC-NR for each SND-NR
     ``bidirectional`` opens windows; ``access`` short or permanent
     ``functions``     functions of the device by name, with options: a list or a table
+    ``codings``       parameter of an application select (hexadecimal) -> message application, where it is above 15
     ``history``       end-of-month values in every message; ``consumer`` consumer information (UC-07b)
     ``yearly``        consumption in the unit of the medium, None: drawn for each
     ``key``           communication key of all devices of the group; None: derived from the seed
@@ -122,6 +124,7 @@ class MeterGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bidirectional: bool = False
     access: Literal["short", "permanent"] = "short"
     functions: list[str] | dict[str, dict[str, Option]] = []
+    codings: dict[_OCTETS, int] = {}
     history: bool = False
     consumer: bool = False
     yearly: Positive | None = None

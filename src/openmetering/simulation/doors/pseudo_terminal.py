@@ -46,7 +46,7 @@ class PseudoTerminal:
 
     def __init__(self, link: str | None = None, baud: int = 2400) -> None:
         if baud not in _RATES:
-            raise InputError(f"{baud} bit/s is no rate of a serial line", code="input.option", layer="input")
+            raise InputError(f"{baud} bit/s is no rate of a serial line", layer="input")
         self.name = link or "pty"
         self.lost = 0
         self._link = Path(link) if link else None
