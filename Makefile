@@ -8,7 +8,7 @@ LOCK   := requirements/lock.txt
 JOBS   ?= 2
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-CORE   := wire codec security telegram
+CORE   := wire codec security telegram protocol
 FLOOR  := 98
 
 empty :=

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_FONT = "font-family='var(--font-stack)' font-size='12' fill='currentColor'"
+_FONT = "font-family='var(--font-stack)' fill='currentColor'"
+_SIZE = "font-size='12'"
+_SMALL_WIDTH = 5.9  #: pixels of a character at the small size, with some room
+_LINE = 14.0  #: pixels from line to line
+_WIDTH = 720.0  #: pixels of a drawing of messages: the text column of the page
 
 
 class Arrow(NamedTuple):
@@ -20,7 +25,7 @@ class Arrow(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message between two participants; ``receiver`` None for one that was lost on the way."""
+    """A message between two participants: ``label`` its name, ``note`` its content in words."""
 
     time: str
     sender: str
@@ -30,8 +35,16 @@ class Message(NamedTuple):
     lost: bool = False
 
 
+class Remark(NamedTuple):
+    """What came of the messages above; ``alert`` for a refusal or a failure."""
+
+    words: str
+    alert: bool = False
+
+
 def _text(x: float, y: float, words: str, more: str = "") -> str:
-    return f"<text x='{x:g}' y='{y:g}' {_FONT} {more}>{escape(words)}</text>"
+    size = "" if "font-size" in more else f" {_SIZE}"
+    return f"<text x='{x:g}' y='{y:g}' {_FONT}{size} {more}>{escape(words)}</text>"
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, more: str = "") -> str:
@@ -78,30 +91,62 @@ def transitions(states: Sequence[str], arrows: Sequence[Arrow], title: str) -> s
     return _svg(width, top + 10 + pitch * len(states) - 12, parts, title)
 
 
-def sequence(participants: Sequence[str], messages: Sequence[Message], title: str) -> str:
-    """Participants as upright lines, messages as arrows from top to bottom, the time at the left."""
-    first, gap, top, pitch = 150.0, 270.0, 40.0, 44.0
-    place = {name: first + gap * column for column, name in enumerate(participants)}
-    height = top + pitch * len(messages) + 24
-    parts = []
+def _wrapped(words: str, room: float) -> list[str]:
+    """Words in lines that fit a width in pixels, at the small size."""
+    return wrap(words, max(12, int(room / _SMALL_WIDTH))) if words else []
+
+
+def _centred(x: float, y: float, lines: Sequence[str], more: str = "") -> list[str]:
+    style = f"text-anchor='middle' {more}"
+    return [_text(x, y + _LINE * number, line, style) for number, line in enumerate(lines)]
+
+
+def _arrow(message: Message, place: dict[str, float], y: float) -> list[str]:
+    """The line of a message with its head, or broken off where it was lost."""
+    begin, end = place[message.sender], place[message.receiver]
+    way = 1 if end > begin else -1
+    if not message.lost:
+        return [
+            _line(begin, y, end - 6 * way, y, "stroke-width='1.6'"),
+            f"<path d='M{end:g},{y:g} l{-8 * way},-4 l0,8 z' fill='currentColor'/>",
+        ]
+    stop = begin + 0.72 * (end - begin)
+    cross = f"<path d='M{stop - 5:g},{y - 5:g} l10,10 m0,-10 l-10,10' stroke='currentColor' stroke-width='1.6' fill='none'/>"
+    anchor = "start" if way > 0 else "end"
+    lost = _text(stop + 11 * way, y + 4, "lost", f"text-anchor='{anchor}' font-style='italic'")
+    return [_line(begin, y, stop - 8 * way, y, "stroke-width='1.6' stroke-dasharray='5 4'"), cross, lost]
+
+
+def sequence(participants: Sequence[str], items: Sequence[Message | Remark], title: str) -> str:
+    """Participants as upright lines, messages as arrows from top to bottom, the time at the left, remarks across.
+
+    A message has its name above the arrow and its note below; a row is as high as its note.
+    """
+    left, right, top = 84.0, _WIDTH - 46.0, 34.0
+    gap = (right - left - 40) / (len(participants) - 1)
+    place = {name: left + 40 + gap * column for column, name in enumerate(participants)}
+    y, parts = top, []
+    for item in items:
+        if isinstance(item, Remark):
+            first, last = min(place.values()), max(place.values())
+            lines = _wrapped(item.words, last - first - 16)
+            height = _LINE * len(lines) + 10
+            outline = f"stroke='currentColor' stroke-opacity='{0.9 if item.alert else 0.3}'"
+            box = f"<rect x='{first:g}' y='{y:g}' width='{last - first:g}' height='{height:g}' rx='4' {outline} "
+            parts.append(box + "fill='currentColor' fill-opacity='0.06'/>")
+            parts += _centred((first + last) / 2, y + 16, lines, "font-size='11'")
+            y += height + 10
+            continue
+        begin, end = place[item.sender], place[item.receiver]
+        lines = _wrapped(item.note, abs(end - begin) - 16)
+        y += 20
+        parts.append(_text(4, y + 4, item.time, "fill-opacity='0.7' font-size='11'"))
+        parts += _arrow(item, place, y)
+        parts += _centred((begin + end) / 2, y - 6, [item.label], "font-weight='600'")
+        parts += _centred((begin + end) / 2, y + 15, lines, "font-size='11' fill-opacity='0.8'")
+        y += _LINE * len(lines) + 16
+    heads = []
     for name, x in place.items():
-        parts.append(_text(x, 18, name, "text-anchor='middle' font-weight='600'"))
-        parts.append(_line(x, 26, x, height - 8, "stroke-opacity='0.35' stroke-dasharray='3 4'"))
-    for row, message in enumerate(messages):
-        y = top + pitch * (row + 0.6)
-        begin, end = place[message.sender], place[message.receiver]
-        stop = (begin + end) / 2 if message.lost else end
-        way = 1 if end > begin else -1
-        parts.append(_text(4, y + 4, message.time, "fill-opacity='0.7'"))
-        parts.append(
-            _line(begin, y, stop - 6 * way, y, "stroke-width='1.6'" + (" stroke-dasharray='5 4'" if message.lost else ""))
-        )
-        if message.lost:
-            parts.append(_text(stop + 4 * way, y + 4, "lost", "text-anchor='middle' font-style='italic'"))
-        else:
-            parts.append(f"<path d='M{end:g},{y:g} l{-8 * way},-4 l0,8 z' fill='currentColor'/>")
-        middle = (begin + end) / 2
-        parts.append(_text(middle, y - 6, message.label, "text-anchor='middle'"))
-        if message.note:
-            parts.append(_text(middle, y + 15, message.note, "text-anchor='middle' font-size='11' fill-opacity='0.75'"))
-    return _svg(first + gap * (len(participants) - 1) + 130, height, parts, title)
+        heads.append(_text(x, 18, name, "text-anchor='middle' font-weight='600'"))
+        heads.append(_line(x, 26, x, y, "stroke-opacity='0.35' stroke-dasharray='3 4'"))
+    return _svg(_WIDTH, y + 6, [*heads, *parts], title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drawing import Arrow, transitions
 from pages import escape, literal, table, write
@@ -38,8 +38,17 @@ def tables() -> Iterator[Found]:
         if not found and getattr(module, "TRANSITIONS", None):
             found = [(info.name.rpartition(".")[2].replace("_", " ").capitalize(), module.TRANSITIONS)]
         for name, rows in found:
-            listed = [(state, event, *row) for (state, event), row in rows.items()]
-            yield Found(info.name.removeprefix("openmetering."), name, about, listed)
+            for variant, table_of in _variants(rows):
+                yield Found(info.name.removeprefix("openmetering."), f"{name}{variant}", about, table_of)
+
+
+def _variants(rows: dict[Any, Any]) -> Iterator[tuple[str, list[tuple[Enum, type, object, Enum]]]]:
+    """The rows of a table; of one that is two tables, for a direct and a manual disconnector, each with its name."""
+    if isinstance(next(iter(rows)), bool):
+        for manual, inner in rows.items():
+            yield f", {'manual' if manual else 'direct'} type", [(state, event, "", end) for (state, event), end in inner.items()]
+        return
+    yield "", [(state, event, *row) for (state, event), row in rows.items()]
 
 
 def _name(item: object) -> str:

@@ -283,7 +283,7 @@ class World:
         for post in self.devices.values():
             for key in post.spec.description.keys:
                 if head_end or key.key_id < 0x10:
-                    rows.writerow((post.spec.address, key.octets.hex().upper(), f"0x{key.key_id:02X}", "", post.name))
+                    rows.writerow((post.spec.address, key.octets.hex().upper(), f"0x{key.key_id:02X}", key.version, post.name))
         return text.getvalue()
 
     def head_end_keys(self) -> KeyRing:

@@ -9,6 +9,7 @@ from openmetering.codec.apl.security_transfer import IMMEDIATE, INVALID_TIME, Se
 from openmetering.errors import (
     AuthenticationFailed,
     DecodeError,
+    ExchangeFailed,
     KeyNotFound,
     NotRepresentable,
     Refused,
@@ -197,6 +198,14 @@ def test_no_version_ff():
         head_end().transfer_block(DEVICE, 0, 0xFF)
 
 
+def test_a_key_without_version_is_no_new_key():
+    """It may be the one in use; sent as version 1 it would renew nothing."""
+    keys = ring()
+    keys.add(DEVICE.link_octets(), bytes(range(0x50, 0x60)), 0x21, None)
+    with pytest.raises(KeyNotFound, match="KeyVersion is 01h"):
+        HeadEnd(keys).transfer_block(DEVICE, 0x21, 1)
+
+
 def test_the_active_key_is_not_destroyed():
     office = head_end()
     with pytest.raises(NotRepresentable, match="must not be destroyed"):
@@ -302,7 +311,9 @@ def test_refusals_are_told_in_words():
     with pytest.raises(Refused, match=r"security error.*application error 20h") as caught:
         office.verify(DEVICE, container, error(0x20))
     assert (caught.value.status, caught.value.error) == (None, 0x20)
-    with pytest.raises(DecodeError, match="m-bus"):
+    with pytest.raises(DecodeError, match="image"):
+        office.verify(DEVICE, container, Answered(0, 0, "image", b"\x84"))
+    with pytest.raises(ExchangeFailed, match="standard response"):  # it lost its power and has forgotten the command
         office.verify(DEVICE, container, records("2F"))
 
 

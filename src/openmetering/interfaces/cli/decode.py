@@ -22,7 +22,7 @@ from openmetering.security import KeyRing, parse_key
 from openmetering.telegram import STRICT, TOLERANT, Answer, Decoder, Telegram, answer_json
 from openmetering.transport.reception import BadLine, Reception
 
-__all__ = ["OutputFormat", "make_decoder", "register", "ring_of"]
+__all__ = ["OutputFormat", "make_decoder", "register", "ring_of", "write_telegrams"]
 
 EPILOG = """\b
 Examples
@@ -190,6 +190,11 @@ _WRITERS: dict[OutputFormat, Callable[[Iterator[_Item]], None]] = {
 }
 
 
+def write_telegrams(decoder: Decoder, items: Iterable[Reception | BadLine], format: OutputFormat, outcome: Outcome) -> None:
+    """Decode and print; ``outcome`` counts what became of them."""
+    _WRITERS[format](_decoded(decoder, items, outcome))
+
+
 # -- the fast way: JSON lines in, JSON lines out ------------------------------------------------
 
 
@@ -294,5 +299,5 @@ def register(app: typer.Typer) -> None:
         if sources == ["-"] and input == "jsonl" and format is OutputFormat.jsonl:
             _stream_jsonl(decoder, cast(_Source, sys.stdin.buffer), outcome)
         else:
-            _WRITERS[format](_decoded(decoder, receptions(sources, input), outcome))
+            write_telegrams(decoder, receptions(sources, input), format, outcome)
         raise typer.Exit(outcome.exit_code)

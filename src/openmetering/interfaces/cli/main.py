@@ -1,7 +1,7 @@
 """The command line ``oms``: one Typer application, a module per command.
 
 Exit codes: 0 all decoded, 1 a door or file failed, 2 usage, 3 some input not decodable,
-4 only key or authentication failures.
+4 only key or authentication failures, 5 a device refused, 6 no answer or an outcome nobody knows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from openmetering.errors import InputError, OmsError, TransportError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("decode", "explain", "encode", "keys", "listen", "readings", "formats", "demo")
+COMMANDS = ("decode", "explain", "encode", "keys", "listen", "readings", "formats", "demo", "bus", "device", "simulate")
 
 app = typer.Typer(
     name="oms",

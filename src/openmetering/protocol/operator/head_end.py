@@ -35,7 +35,7 @@ from openmetering.codec.apl.security_transfer import (
     SitpBlock,
     StatusResponse,
 )
-from openmetering.errors import AuthenticationFailed, DecodeError, NotRepresentable, Replayed, SecurityError
+from openmetering.errors import AuthenticationFailed, DecodeError, KeyNotFound, NotRepresentable, Replayed, SecurityError
 from openmetering.protocol.exchange import Answered
 from openmetering.protocol.operator.answers import answer_block, payload, status_refusal
 from openmetering.protocol.operator.journal import ImageEntry, Journal, OpenCommand, RenewalEntry
@@ -303,7 +303,12 @@ class HeadEnd:
         """
         if version == _UNUSED:
             raise NotRepresentable("KeyVersion FFh is no version", field="version", value=version)
-        content = KeyTransfer(INVALID_TIME, self.key(device, key_id, version).octets, key_id, version).encode()
+        key = self.key(device, key_id, version)
+        if key.version != version:  # a key without version is no new key: it may be the one in use
+            raise KeyNotFound(
+                f"no key for {device} with KeyID {key_id:02X}h whose KeyVersion is {version:02X}h", address=str(device)
+            )
+        content = KeyTransfer(INVALID_TIME, key.octets, key_id, version).encode()
         return self.wrap(device, key_id, _TRANSFER, _WRAPPED_KEY, content)
 
     def activation_block(self, device: Address, key_id: int, old: int, new: int) -> SitpBlock:
