@@ -242,12 +242,23 @@ def test_a_reset_clears_the_memory_and_keeps_the_selection(to: int, forgotten: t
 
 def test_request_memory_is_apart_from_command_memory() -> None:
     slave = Slave()
-    slave.say(0x7B)
     slave.say(0x73, 5, RESET)
+    slave.say(0x7B)
     slave.say(0x7B)
     assert slave.application.calls.count("respond") == 1
     slave.say(0x73, 5, RESET)
     assert slave.application.commands == [RESET]
+
+
+def test_masters_with_one_frame_count_bit_for_both() -> None:
+    """Theirs is the same in every REQ-UD2 behind a SND-UD: the answer belongs to the command in front of it."""
+    slave = Slave()
+    for number, control in enumerate((0x73, 0x73, 0x43), 1):
+        slave.say(control, 5, RESET + bytes((number,)))
+        before = slave.application.calls.count("respond")
+        slave.say(0x5B)
+        assert slave.application.calls.count("respond") == before + 1
+    assert len(slave.application.commands) == 3
 
 
 # -- several telegrams, fragments -----------------------------------------------------------------------

@@ -262,8 +262,8 @@ class Gateway(Machine[State]):
             return [Received(None, frame, event.rssi, "unreadable")]
         sessions = self._by_sender.get(heard.sender, ())
         opened, out = self._read(event, bool(sessions), now)
-        if opened is not None and opened.verdict == "replayed":
-            return out
+        if opened is not None and opened.verdict == "replayed" and not any(session.awaits(heard) for session in sessions):
+            return out  # an answer that is waited for may have been overtaken by SND-NR: it is asked for once more
         if heard.control == SND_IR:
             out += self._install(event, heard, opened, now)
         if heard.control == ACC_DMD and sessions:

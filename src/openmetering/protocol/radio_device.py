@@ -107,6 +107,7 @@ _LOST: Final = 1.0
 _LONGEST_DOWN: Final = {"S": 0.2, "T": 0.2, "C": 0.06}
 #: transfer active, successful, failed: a firmware transfer runs until it is validated or terminated (Annex M Figure M.2)
 _TRANSFERRING: Final = frozenset((3, 5, 6))
+_APPLICATION_KEYS: Final = 0x10  #: KeyIDs from here on are not for the link
 _FIRST_REQUEST: Final = 60.0  #: SND-IR within so many seconds of the button
 _REQUEST_PAUSE: Final = 30.0  #: then every 30 to 60 s
 
@@ -149,7 +150,7 @@ class RadioDevice(Machine[State]):
     of a transmitter that others use as well. ``schedule`` can be read.
     """
 
-    __slots__ = ("_access_sent", "_address", "_answering", "_asynchronous", "_close", "_credits", "_demands_left", "_dice",
+    __slots__ = ("_access_sent", "_address", "_answering", "_asynchronous", "_close", "_counters", "_credits", "_demands_left", "_dice",
                  "_duty", "_lost_at", "_memory", "_open", "_promise", "_reach", "_receiving", "_repeat_at", "_requests_left",
                  "_sender", "_session", "_session_until", "_until", "_windows", "config", "endpoint", "schedule")  # fmt: skip
 
@@ -183,6 +184,7 @@ class RadioDevice(Machine[State]):
         self._open = self._close = 0.0
         self._until = self._lost_at = self._repeat_at = self._session_until = _NEVER
         self._windows = 0
+        self._counters: tuple[int, ...] = ()
 
     # -- the interface --------------------------------------------------------------------------------
 
@@ -301,7 +303,10 @@ class RadioDevice(Machine[State]):
         return _HEARD.get(heard.message, RadioDevice._exchange)(self, frame, heard, now)
 
     def _exchange(self, frame: bytes, heard: Datagram, now: float) -> list[object]:
+        before = self._session.answer
         reaction = self._session.react(frame, heard, now)
+        if self._session.answer is not before:
+            self._counters = self._message_counters()
         if reaction.answer is None:
             return [*reaction.events, *self._step(Stray(reaction.reason, frame), now)]
         return [*reaction.events, *self._step(Answerable(bool(heard.control & FAST)), now)]
@@ -478,8 +483,15 @@ class RadioDevice(Machine[State]):
         self._answering = True
         return self._send_answer(now, now, None)
 
+    def _message_counters(self) -> tuple[int, ...]:
+        """The message counters of the keys for the link."""
+        return tuple(slot.counter for slot in self._memory.keys if slot.key_id < _APPLICATION_KEYS)
+
     def _send_answer(self, now: float, start: float, latest: float | None) -> list[object]:
-        """The stored answer, with the link bits of today."""
+        """The stored answer, with the link bits of today; made anew if SND-NR has used a higher counter meanwhile."""
+        if self._counters != self._message_counters():
+            self._session.renew(now)
+            self._counters = self._message_counters()
         answer = self._session.answer
         assert answer is not None  # a session begins with an answer
         return self._send(answer.message, answer.c_field, answer.access_number, answer.body, now, start, latest,

@@ -9,7 +9,8 @@
 
 Fragments of an answer go one a request: a REQ-UD2 with a new access number asks for the next one, the same
 number repeats the last. Each of them names its receiver (ELLA). Answers copy the access numbers of the
-request, link from link and transport from transport.
+request, link from link and transport from transport. An answer that waits while the device sends something else
+under a higher message counter is made anew (``renew``): a partner refuses counters that go back.
 
 Source: OMS Volume 2 5.0.1 clauses 3.1.3, 5.3 and 7.2.2, Tables 15, 16 and 28; Annex N.3, N.5, N.8 to N.12.
 """
@@ -54,7 +55,7 @@ class Reaction(msgspec.Struct, frozen=True):
 class Session:
     """Remembers the partner's last access number, the answer to it and what is left of a fragmented one."""
 
-    __slots__ = ("_config", "_endpoint", "_fragments", "_index", "_last", "_transport", "answer")
+    __slots__ = ("_config", "_endpoint", "_fragments", "_index", "_last", "_request_of", "_transport", "answer")
 
     def __init__(self, config: RadioConfig, endpoint: Endpoint) -> None:
         self._config = config
@@ -67,6 +68,7 @@ class Session:
         self._transport = 0
         self._fragments: tuple[bytes, ...] = ()
         self._index = 0
+        self._request_of: Datagram | None = None  #: what the answer is to, where it can be made anew
         self.answer: StoredAnswer | None = None
 
     def refusal(self, datagram: Datagram, link_address: Address) -> Reason | None:
@@ -94,6 +96,7 @@ class Session:
         name = (datagram.sender, datagram.access_number or 0)
         if name == self._last:
             return Reaction(self.answer, "no-answer")
+        self._request_of = None
         handler = ANSWERED.get(datagram.message, Session._unknown)
         reaction = handler(self, frame, datagram, now)
         if reaction.answer is not None:
@@ -101,6 +104,11 @@ class Session:
             if datagram.transport_access is not None:
                 self._transport = datagram.transport_access
         return reaction
+
+    def renew(self, now: float) -> None:
+        """Make the answer anew, under the message counter of today. Alarms and fragments stay what they are."""
+        if self._request_of is not None:
+            self.answer = self._respond(self._request_of, now)
 
     # -- one function for each message that is answered -------------------------------------------
 
@@ -156,6 +164,7 @@ class Session:
         largest = self._config.send_limit - _FRAME - _ELL_LONG
         self._fragments = self._endpoint.respond(self._number(datagram), now, largest)
         self._index = 0
+        self._request_of = datagram if len(self._fragments) == 1 else None
         return self._fragment(datagram) if self._fragments else None
 
     def _fragment(self, datagram: Datagram) -> StoredAnswer:

@@ -130,7 +130,9 @@ class WiredGateway(Machine[State]):
         super().__init__(State.IDLE)
         memory = memory or WiredMemory()
         self.master = WiredMaster(timing, more=self._more)
-        self.security = PartnerSecurity(keys, reserve=config.counter_reserve, memory=memory.security)
+        self.security = PartnerSecurity(
+            keys, step=config.counter_step, reserve=config.counter_reserve, memory=memory.security
+        )  # a step leaves room for answers that were sent and never came
         self._config = config
         self._numbers = AccessNumbers(dice, memory.access)
         self._links: dict[Address, SlaveLink] = {}

@@ -261,6 +261,15 @@ class LogicalSlave(Machine[Selected]):
     def _new_session(self) -> None:
         self._fragments, self._told_on = [], None
 
+    def _forget_requests(self) -> None:
+        """A command was carried out: a request from before it is not repeated any more, its answer is out of date.
+
+        So masters with one frame count bit for both are understood as well: theirs is the same in every REQ-UD2 that
+        stands behind a SND-UD.
+        """
+        for memory in self._memories.values():
+            memory.frames.pop("REQ", None)
+
     def _keep(self, event: _Frame, answer: bytes) -> list[object]:
         """Remember frame and answer, and give the answer unless everybody was addressed."""
         group = _GROUPS[type(event)]
@@ -317,6 +326,7 @@ class LogicalSlave(Machine[Selected]):
         if not taken.mine:
             return events
         self._new_session()
+        self._forget_requests()
         if event.way == "primary" and before != self.memory.primary_address:
             self._moved_by = event.octets
         return [*self._keep(event, ACK), *events]
@@ -327,6 +337,7 @@ class LogicalSlave(Machine[Selected]):
         if not taken.mine:
             return events
         self._new_session()
+        self._forget_requests()
         if not taken.complete:  # SND-UD2 is not for fragmented messages
             return events
         return [*self._keep(event, self._first(event, now)), *events]

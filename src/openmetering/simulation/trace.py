@@ -46,6 +46,7 @@ LOST: Final = "lost"
 _SPONTANEOUS: Final = frozenset(("SND-NR", "SND-IR", "ACC-NR", "ACC-DMD"))
 _SELECT_CI: Final = 0x52
 _ALL: Final = "all"
+_FILLER: Final = b"\x2f"  #: security mode 5 fills its last block, and an application select has no other end
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -208,13 +209,11 @@ def words_of(telegram: Telegram) -> str:
     protocol = protocol_of(telegram)
     if protocol == "none":
         return _STATES.get(telegram.transport.status & 3, "") if telegram.uplink else ""
-    if telegram.fragment:
-        return "first fragment"
     if telegram.payload is None:
         return f"{protocol}, not opened"
     octets = application_octets(telegram)
     if not telegram.uplink:
-        return meaning(Command(protocol, octets))
+        return meaning(Command(protocol, octets.rstrip(_FILLER) if protocol == "application-reset" else octets))
     reader = _ANSWERS.get(protocol)
     try:
         return reader(octets) if reader is not None else f"{protocol}: {octets.hex().upper()}"

@@ -24,7 +24,7 @@ from openmetering.protocol.exchange import Command
 from openmetering.protocol.operator.answers import exchange, read_records
 from openmetering.protocol.operator.differences import require_use_case
 from openmetering.protocol.operator.head_end import Confirmation, HeadEnd, Order
-from openmetering.protocol.operator.secured import execute
+from openmetering.protocol.operator.secured import execute, execute_then
 from openmetering.protocol.operator.steps import Procedure
 from openmetering.protocol.operator.tags import action_vib, command_header, find, require
 
@@ -93,8 +93,11 @@ def change_index(
     record = make(header_of(dib, vib), value)
     apdu = dib + action_vib(vib, change) + record.octets()[len(header) :]
     order = Order(_ADAPTER_KEY, _PID, apdu, meaning=f"{change}{tag} {value}")
-    confirmation = yield from execute(head_end, device, order, issue=issue)
-    index = find(read_records(confirmation.apdu), tag)
-    if index is None:
-        index = yield from read_index(tag, vib, issue=issue)
-    return IndexChange(index, confirmation.proof)
+
+    def look(confirmation: Confirmation) -> Procedure[IndexChange]:
+        index = find(read_records(confirmation.apdu), tag)
+        if index is None:
+            index = yield from read_index(tag, vib, issue=issue)
+        return IndexChange(index, confirmation.proof)
+
+    return (yield from execute_then(head_end, device, order, look, issue=issue))

@@ -12,13 +12,15 @@ from __future__ import annotations
 from openmetering.codec.apl import application_error, records, security_transfer
 from openmetering.codec.apl.records import Record
 from openmetering.codec.apl.security_transfer import SecurityTransfer, SitpBlock, StatusResponse
-from openmetering.errors import DecodeError, ProtocolError, Refused
+from openmetering.errors import DecodeError, ExchangeFailed, ProtocolError, Refused
 from openmetering.protocol.exchange import Answered, Command
 from openmetering.protocol.operator.steps import Ask, Procedure
 from openmetering.tables import sitp_status
 
 __all__ = ["answer_block", "ask", "error_refusal", "exchange", "payload", "read_records", "send_block", "status_refusal"]
 
+#: protocols whose commands are answered in the same protocol, or with an application error
+_OWN_ANSWERS = frozenset(("sitp", "image"))
 #: commands of Annex F that Tables F.31 and F.32 let answer with another code than command + 80h
 _OTHER_ANSWER = {0x01: 0x84}
 
@@ -39,10 +41,16 @@ def status_refusal(status: int) -> Refused:
 def payload(answered: Answered, protocol: str) -> bytes:
     """The octets of an answer of a protocol.
 
-    Raises Refused for an application error, DecodeError (``answer.protocol``) for another protocol.
+    A device that lost its power behind a command has forgotten the answer and gives its standard response (M-Bus
+    data), which is never the answer to a container or to an image command: that answer is lost.
+    Raises Refused for an application error, ExchangeFailed, DecodeError (``answer.protocol``) for another protocol.
     """
     if answered.protocol == "application-error":
         raise error_refusal(answered.payload)
+    if answered.protocol == "m-bus" and protocol in _OWN_ANSWERS:
+        raise ExchangeFailed(
+            "the device gives its standard response: it has forgotten the command", reason="no-answer", delivered=None
+        )
     if answered.protocol != protocol:
         raise DecodeError(
             f"the answer is of the protocol {answered.protocol or 'none'}, expected {protocol}",

@@ -21,8 +21,8 @@ from openmetering.errors import DecodeError, OutOfRange
 from openmetering.protocol.exchange import Command
 from openmetering.protocol.operator.answers import exchange, read_records
 from openmetering.protocol.operator.differences import require_use_case
-from openmetering.protocol.operator.head_end import HeadEnd, Order
-from openmetering.protocol.operator.secured import execute
+from openmetering.protocol.operator.head_end import Confirmation, HeadEnd, Order
+from openmetering.protocol.operator.secured import execute_then
 from openmetering.protocol.operator.steps import Procedure
 from openmetering.protocol.operator.tags import command_header, find, require
 from openmetering.wire.types import MeterTime, bcd_digits, encode_bcd, encode_date
@@ -54,6 +54,18 @@ def _read(tag: str, issue: str) -> Procedure[Record]:
     return require(read_records(octets), tag)
 
 
+def _set(head_end: HeadEnd, device: Address, order: Order, tag: str, issue: str) -> Procedure[Record]:
+    """What the device has after a command: from its answer, else read."""
+
+    def look(confirmation: Confirmation) -> Procedure[Record]:
+        record = find(read_records(confirmation.apdu), tag)
+        if record is None:
+            record = yield from _read(tag, issue)
+        return record
+
+    return (yield from execute_then(head_end, device, order, look, issue=issue))
+
+
 def read_due_dates(*, issue: str = "5.0.1") -> Procedure[DueDates]:
     """UC-12a, get: last due date, then next due date.
 
@@ -79,10 +91,7 @@ def set_next_due_date(
     moment = MeterTime("G", date.year, date.month, date.day)
     apdu = command_header("DT2!N", "set", _TYPE_G) + encode_date(moment)
     order = Order(_MANAGEMENT_KEY, _PID, apdu, meaning=f"next due date {date}")
-    confirmation = yield from execute(head_end, device, order, issue=issue)
-    record = find(read_records(confirmation.apdu), "DT2!N")
-    if record is None:
-        record = yield from _read("DT2!N", issue)
+    record = yield from _set(head_end, device, order, "DT2!N", issue)
     found = _date(record)
     if found is None:
         raise DecodeError("the device answers with an invalid date", layer="apl", octets=record.raw, code="answer.data")
@@ -118,8 +127,5 @@ def set_ownership_number(head_end: HeadEnd, device: Address, digits: str, *, iss
         raise OutOfRange("an ownership number has 2, 4, 6, 8 or 12 digits", field="digits", value=digits, layer="apl")
     apdu = command_header("ID4!", "set", field) + encode_bcd(int(digits), len(digits) // 2)
     order = Order(_MANAGEMENT_KEY, _PID, apdu, meaning=f"ownership number {digits}")
-    confirmation = yield from execute(head_end, device, order, issue=issue)
-    record = find(read_records(confirmation.apdu), "ID4!")
-    if record is None:
-        record = yield from _read("ID4!", issue)
+    record = yield from _set(head_end, device, order, "ID4!", issue)
     return _digits(record)

@@ -21,8 +21,8 @@ from openmetering.codec.apl.security_transfer import target_time
 from openmetering.errors import NotRepresentable
 from openmetering.protocol.exchange import Command
 from openmetering.protocol.operator.answers import exchange, read_records
-from openmetering.protocol.operator.head_end import HeadEnd, Order
-from openmetering.protocol.operator.secured import execute
+from openmetering.protocol.operator.head_end import Confirmation, HeadEnd, Order
+from openmetering.protocol.operator.secured import execute_then
 from openmetering.protocol.operator.steps import Procedure
 from openmetering.protocol.operator.tags import find, vib_octets
 
@@ -81,8 +81,11 @@ def set_disconnector(
         raise NotRepresentable(f"a disconnector is {', '.join(STATES)}, got {state!r}", field="state", value=state, layer="apl")
     apdu = encode_dib(1, subunit=int(part_of_meter)) + vib_octets("DC1!") + bytes((value,))
     order = Order(_DISCONNECTOR_KEY, _PID, apdu, target_time(delay), f"disconnector: {state}")
-    confirmation = yield from execute(head_end, device, order, issue=issue)
-    if confirmation.proof == "counter" and not delay:
-        now = yield from read_disconnector()
-        return SetDisconnector(now, False, confirmation.proof)
-    return SetDisconnector(_state(read_records(confirmation.apdu)), bool(delay), confirmation.proof)
+
+    def look(confirmation: Confirmation) -> Procedure[SetDisconnector]:
+        if confirmation.proof == "counter" and not delay:
+            now = yield from read_disconnector()
+            return SetDisconnector(now, False, confirmation.proof)
+        return SetDisconnector(_state(read_records(confirmation.apdu)), bool(delay), confirmation.proof)
+
+    return (yield from execute_then(head_end, device, order, look, issue=issue))

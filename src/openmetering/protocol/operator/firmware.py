@@ -50,6 +50,7 @@ INITIATED, ACTIVE, STOPPED, COMPLETE, INCOMPLETE = 2, 3, 4, 5, 6
 VALIDATING, PROCESSING, VALID, INVALID, ACTIVATING, INSTALLED, NOT_INSTALLED, TERMINATED, IDLE = 7, 8, 9, 10, 11, 12, 13, 14, 15
 _NOT_NOW = 0x10  #: application error: the command does not fit the state
 _WRONG_PARAMETER = 0x15  #: application error: for example another image
+_SECURITY_ERROR = 0x20  #: application error: proof or counter
 VALIDATION_TIME: Final = 300.0  #: s, the longest validation (release C M.1.5, clause to confirm)
 ACTIVATION_TIME: Final = 600.0  #: s, the longest activation
 _FAILURES = 3  #: exchanges in a row that may fail
@@ -251,7 +252,10 @@ def _complete(update: _Update) -> Procedure[int]:
 
 
 def _send(update: _Update, numbers: Iterable[int]) -> Procedure[None]:
-    """Transfer blocks, acknowledged one by one; a single loss is left to the completion. Table M.18."""
+    """Transfer blocks, acknowledged one by one; a single loss is left to the completion. Table M.18.
+
+    Raises the last failure after three in a row, and if not one block came through: completion may need one (state 6).
+    """
     image, wanted = update.image, tuple(numbers)
     failures = 0
     for done, number in enumerate(wanted):
@@ -259,19 +263,27 @@ def _send(update: _Update, numbers: Iterable[int]) -> Procedure[None]:
         command = Command("image", ImageMessage(_TRANSFER, image.identifier, block=number, data=image.block(number)).encode())
         try:
             answered = yield from ask(command, answer=update.options.confirmed)
-        except ExchangeFailed:
-            failures += 1
-            if failures == _FAILURES:
+            if answered.error and not answered.payload:
+                answered = yield from ask(None)
+            if answered.protocol == "application-error":
+                raise error_refusal(answered.payload)
+        except (ExchangeFailed, Refused) as fault:
+            if isinstance(fault, Refused) and fault.error != _SECURITY_ERROR:
                 raise
+            failures += 1
+            if failures in (_FAILURES, len(wanted)):
+                raise _unsettled(fault) from fault
             continue
         failures = 0
         update.sent += 1
-        if answered.error and not answered.payload:
-            answered = yield from ask(None)
-        if answered.protocol == "application-error":
-            raise error_refusal(answered.payload)
         if update.options.confirmed and answered.protocol == "image":
             _message(answered.payload, image.identifier)
+
+
+def _unsettled(fault: ExchangeFailed | Refused) -> ExchangeFailed:
+    """Why a block did not come through. A device that lost its power behind a block finds the counter of its repetition
+    used up (20h): it may have the block."""
+    return fault if isinstance(fault, ExchangeFailed) else ExchangeFailed(fault.message, reason="security", delivered=None)
 
 
 def _validate(update: _Update) -> Procedure[int]:
@@ -359,7 +371,7 @@ def _present_state(update: _Update) -> Procedure[int]:
 def _resume(update: _Update) -> Procedure[int]:
     """Where to go on: an activation of which the key counter says that it was not taken did not take place."""
     if update.stage == "activating":
-        settled = yield from settle(update.head_end, update.device, issue=update.issue)
+        settled = yield from settle(update.head_end, update.device, keep=True, issue=update.issue)
         if any(one.command.key_id == _FIRMWARE_KEY and one.taken is False for one in settled):
             update.note("transferring")
     return (yield from _present_state(update))
@@ -370,6 +382,14 @@ def _ended(update: _Update, state: int) -> bool:
     if state == VALID:
         return not update.options.activate
     return state == INSTALLED or (state == IDLE and update.stage == "activating")
+
+
+def _close(update: _Update) -> None:
+    """The update is over: the state tells what became of a command whose answer was lost, nothing stays open."""
+    head_end, device = update.head_end, update.device
+    if head_end.journal(device).command(_FIRMWARE_KEY) is not None:
+        head_end.close(device, _FIRMWARE_KEY)
+    head_end.note_image(device, None)
 
 
 def _check(image: FirmwareImage, options: UpdateOptions) -> None:
@@ -397,7 +417,7 @@ def update_firmware(
     failures = 0
     while not _ended(update, state):
         if state in _BAD_END:
-            head_end.note_image(device, None)
+            _close(update)
             raise Refused(_BAD_END[state])
         try:
             state = yield from _STEPS.get(state, _prepare)(update)
@@ -410,7 +430,8 @@ def update_firmware(
             if refusal.error != _NOT_NOW:
                 raise
             before, state = state, (yield from _present_state(update))
-            if state == before:
-                raise
-    head_end.note_image(device, None)
+            failures += state == before
+            if failures == _FAILURES or (state == before and state != INCOMPLETE):
+                raise  # a completion that was carried out twice finds its own state 6 and is refused: once more
+    _close(update)
     return FirmwareResult(state, update.sent, resumed)

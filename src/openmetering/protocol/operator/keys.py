@@ -157,7 +157,7 @@ def _uses(head_end: HeadEnd, device: Address, renewal: RenewalEntry, issue: str)
 
 def _activate(head_end: HeadEnd, device: Address, renewal: RenewalEntry, issue: str) -> Procedure[None]:
     """Step 2; after a lost answer the device is probed, and asked again only if it still uses the old version."""
-    yield from settle(head_end, device, issue=issue)
+    yield from settle(head_end, device, keep=True, issue=issue)
     head_end.note_renewal(device, msgspec.structs.replace(renewal, stage="activating"))
     block = head_end.activation_block(device, renewal.key_id, renewal.old, renewal.new)
     attempts = 0

@@ -16,7 +16,8 @@ Source: EN 13757-7:2018 A.9.1 (key counter, single execution); OMS Volume 2 Anne
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -30,9 +31,10 @@ from openmetering.protocol.operator.head_end import Confirmation, HeadEnd, Order
 from openmetering.protocol.operator.journal import OpenCommand
 from openmetering.protocol.operator.steps import Procedure
 
-__all__ = ["ATTEMPTS", "Settled", "execute", "key_list", "settle", "synchronise_counters"]
+__all__ = ["ATTEMPTS", "Settled", "execute", "execute_then", "key_list", "settle", "synchronise_counters"]
 
 ATTEMPTS: Final = 3  #: how often a container goes out at most
+R = TypeVar("R")
 _ACTIVE_KEYS, _KEYS_AND_COUNTERS = 0x08, 0x09
 _NO_STRUCTURE = 0x00
 _NO_KEY = b"\xff\xff"
@@ -77,9 +79,10 @@ def _taken(command: OpenCommand, keys: KeyList) -> bool | None:
     return None
 
 
-def settle(head_end: HeadEnd, device: Address, *, issue: str = "5.0.1") -> Procedure[tuple[Settled, ...]]:
+def settle(head_end: HeadEnd, device: Address, *, keep: bool = False, issue: str = "5.0.1") -> Procedure[tuple[Settled, ...]]:
     """Find out which open commands of a device were taken. Those that were are closed; the others stay open.
 
+    ``keep`` leaves them all open, for whoever asked for them and lost his power will ask for the same again.
     Asks nothing if no command is open. Raises ExchangeFailed, DecodeError; a device without the list gives None.
     """
     commands = head_end.journal(device).commands
@@ -91,7 +94,7 @@ def settle(head_end: HeadEnd, device: Address, *, issue: str = "5.0.1") -> Proce
         return tuple(Settled(command, None) for command in commands)
     settled = tuple(Settled(command, _taken(command, keys)) for command in commands)
     for one in settled:
-        if one.taken:
+        if one.taken and not keep:
             head_end.close(device, one.command.key_id)
     return settled
 
@@ -99,7 +102,7 @@ def settle(head_end: HeadEnd, device: Address, *, issue: str = "5.0.1") -> Proce
 def _verdict(head_end: HeadEnd, device: Address, key_id: int, issue: str) -> Procedure[bool | None]:
     """Whether the open command under a key was taken; None where it cannot be found out."""
     try:
-        settled = yield from settle(head_end, device, issue=issue)
+        settled = yield from settle(head_end, device, keep=True, issue=issue)
     except (ExchangeFailed, DecodeError):
         return None
     return next((one.taken for one in settled if one.command.key_id == key_id), None)
@@ -170,6 +173,27 @@ def execute(head_end: HeadEnd, device: Address, order: Order, *, issue: str = "5
     Raises   Refused in words; ExchangeFailed with ``delivered`` None if the outcome stays unknown (the journal keeps
              the command open), False if it never left; KeyNotFound, SecurityError, DecodeError
     """
+    confirmation = yield from _carry_out(head_end, device, order, issue)
+    head_end.close(device, order.key_id)
+    return confirmation
+
+
+def execute_then(
+    head_end: HeadEnd, device: Address, order: Order, finish: Callable[[Confirmation], Procedure[R]], *, issue: str = "5.0.1"
+) -> Procedure[R]:
+    """Have a secured command executed, once, and do what belongs to it: read what it has changed, where no answer told.
+
+    The journal is closed behind ``finish``. Who loses his power in it asks for the same command again, and it is the
+    reading that is done again, not the command. Raises what ``execute`` and ``finish`` raise.
+    """
+    confirmation = yield from _carry_out(head_end, device, order, issue)
+    result = yield from finish(confirmation)
+    head_end.close(device, order.key_id)
+    return result
+
+
+def _carry_out(head_end: HeadEnd, device: Address, order: Order, issue: str) -> Procedure[Confirmation]:
+    """What ``execute`` does; a command that was taken stays open in the journal."""
     taken_up = yield from _take_up(head_end, device, order, issue)
     if isinstance(taken_up, Confirmation):
         return taken_up
@@ -191,7 +215,6 @@ def execute(head_end: HeadEnd, device: Address, order: Order, *, issue: str = "5
         except (SecurityError, DecodeError) as mismatch:
             fault = mismatch
         else:
-            head_end.close(device, order.key_id)
             return confirmation
         found = yield from _recover(head_end, device, secured, fault, delivered, issue)
         if found is not None:
@@ -213,7 +236,6 @@ def _recover(
         head_end.close(device, key_id)
         raise
     if fetched is not None:
-        head_end.close(device, key_id)
         return fetched
     taken = yield from _verdict(head_end, device, key_id, issue)
     if taken is None:

@@ -20,8 +20,8 @@ from openmetering.errors import DecodeError, OutOfRange
 from openmetering.protocol.exchange import Command
 from openmetering.protocol.operator.answers import ask, payload, read_records
 from openmetering.protocol.operator.differences import differences
-from openmetering.protocol.operator.head_end import HeadEnd, Order
-from openmetering.protocol.operator.secured import execute
+from openmetering.protocol.operator.head_end import Confirmation, HeadEnd, Order
+from openmetering.protocol.operator.secured import execute_then
 from openmetering.protocol.operator.steps import Procedure
 from openmetering.protocol.operator.tags import NO_DATA, find
 
@@ -91,13 +91,16 @@ def read_status() -> Procedure[Supervision]:
 
 def _clear(head_end: HeadEnd, device: Address, apdu: bytes, meaning: str, issue: str) -> Procedure[ClearedFlags]:
     order = Order(_SUPERVISION_KEY, _PID, apdu, meaning=meaning)
-    confirmation = yield from execute(head_end, device, order, issue=issue)
-    records = read_records(confirmation.apdu)
-    flags, standard = _number(records, "MM2!"), _number(records, "MM3!")
-    if flags is None and standard is None:  # the answer was lost, or is a bare status: read what is left
-        now = yield from read_status()
-        flags, standard = now.flags, now.standard_flags
-    return ClearedFlags(flags, standard, confirmation.proof)
+
+    def look(confirmation: Confirmation) -> Procedure[ClearedFlags]:
+        records = read_records(confirmation.apdu)
+        flags, standard = _number(records, "MM2!"), _number(records, "MM3!")
+        if flags is None and standard is None:  # the answer was lost, or is a bare status: read what is left
+            now = yield from read_status()
+            flags, standard = now.flags, now.standard_flags
+        return ClearedFlags(flags, standard, confirmation.proof)
+
+    return (yield from execute_then(head_end, device, order, look, issue=issue))
 
 
 def clear_flags(
