@@ -150,9 +150,10 @@ class RadioDevice(Machine[State]):
     of a transmitter that others use as well. ``schedule`` can be read.
     """
 
-    __slots__ = ("_access_sent", "_address", "_answering", "_asynchronous", "_close", "_counters", "_credits", "_demands_left", "_dice",
-                 "_duty", "_lost_at", "_memory", "_open", "_promise", "_reach", "_receiving", "_repeat_at", "_requests_left",
-                 "_sender", "_session", "_session_until", "_until", "_windows", "config", "endpoint", "schedule")  # fmt: skip
+    __slots__ = ("_access_sent", "_address", "_answering", "_asynchronous", "_close", "_counters", "_credits", "_demands_left",
+                 "_dice", "_duty", "_lost_at", "_memory", "_open", "_promise", "_reach", "_receiving", "_repeat_at",
+                 "_requests_left", "_sender", "_session", "_session_until", "_until", "_windows", "config", "endpoint",
+                 "schedule")  # fmt: skip
 
     def __init__(
         self, config: RadioConfig, endpoint: Endpoint, memory: DeviceMemory, dice: Dice, *, duty: DutyCycle | None = None
