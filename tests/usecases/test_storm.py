@@ -17,7 +17,8 @@ from tests.usecases import (
     test_uc14_selection,
     test_uc20_adapter,
 )
-from tests.usecases.bench import WAYS, storm
+from tests.usecases.bench import WAYS
+from tests.usecases.cases import storm
 
 OLD = [
     test_uc03_disconnector.DISCONNECT,

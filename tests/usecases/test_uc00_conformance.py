@@ -8,19 +8,8 @@ from openmetering.codec.apl import records
 from openmetering.errors import NotRepresentable
 from openmetering.protocol.operator import conformance
 from tests.protocol.operator.scripted import DEVICE
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    POWER_CUTS,
-    WAYS,
-    Bench,
-    Case,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, POWER_CUTS, WAYS, Bench
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, risks, succeed
 from tests.usecases.raw import plain, secured
 
 

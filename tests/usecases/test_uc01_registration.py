@@ -22,7 +22,8 @@ from openmetering.protocol.wired_search import SearchDone, SecondarySearch, Star
 from openmetering.security import AddressPattern, KeyRing
 from openmetering.simulation.post import OFF
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY
-from tests.usecases.bench import LINK_FAULTS, OUTAGE, WAYS, Bench, Fault, message_of
+from tests.usecases.bench import LINK_FAULTS, OUTAGE, WAYS, Bench, Fault
+from tests.usecases.frames import message_of
 
 RADIO = [name for name, way in WAYS.items() if not way.wired]
 WIRE = [name for name, way in WAYS.items() if way.wired]

@@ -9,21 +9,8 @@ from openmetering.errors import Refused
 from openmetering.protocol.operator import disconnector
 from openmetering.protocol.operator.disconnector import DisconnectorState
 from tests.protocol.operator.scripted import DEVICE
-from tests.usecases.bench import (
-    FUNCTIONS,
-    LINK_FAULTS,
-    POWER_CUTS,
-    WAYS,
-    Bench,
-    Case,
-    Fault,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import FUNCTIONS, LINK_FAULTS, POWER_CUTS, WAYS, Bench, Fault
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, risks, succeed
 from tests.usecases.raw import plain, secured
 
 MANUAL = {"disconnector": {"manual": True, "delayed": True}, "keys": {}}

@@ -11,21 +11,8 @@ from openmetering.errors import ExchangeFailed, NotRepresentable, OutOfRange, Re
 from openmetering.protocol.operator import clock
 from openmetering.wire.types import MeterTime
 from tests.protocol.operator.scripted import DEVICE
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    POWER_CUTS,
-    WAYS,
-    Bench,
-    Case,
-    Fault,
-    PowerCut,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, POWER_CUTS, WAYS, Bench, Fault, PowerCut
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, risks, succeed
 from tests.usecases.raw import plain, secured
 
 EPOCH = dt.datetime(2024, 1, 1)

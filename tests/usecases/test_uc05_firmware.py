@@ -21,22 +21,8 @@ from openmetering.protocol.operator.secured import execute
 from openmetering.security import KeyRing, asp03_mac
 from openmetering.security.aes import BlockCipher
 from tests.protocol.operator.scripted import APPLICATION_KEY, DEVICE, ring
-from tests.usecases.bench import (
-    FUNCTIONS,
-    LINK_FAULTS,
-    POWER_CUTS,
-    RISKY,
-    WAYS,
-    Bench,
-    Case,
-    Fault,
-    PowerCut,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    succeed,
-)
+from tests.usecases.bench import FUNCTIONS, LINK_FAULTS, POWER_CUTS, RISKY, WAYS, Bench, Fault, PowerCut
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, succeed
 
 IMAGE = FirmwareImage(b"V2", bytes(number % 253 for number in range(380)))
 LARGE = FirmwareImage(b"V3", bytes(number % 251 for number in range(1300)))

@@ -18,17 +18,8 @@ from openmetering.protocol.operator.tags import find
 from openmetering.protocol.radio_events import Ignored
 from openmetering.security import KeyRing
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    NEW_WAYS,
-    POWER_CUTS,
-    WAYS,
-    Bench,
-    Case,
-    one_fault,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, NEW_WAYS, POWER_CUTS, WAYS, Bench
+from tests.usecases.cases import Case, one_fault, risks, succeed
 
 CONSUMER_KEY = bytes.fromhex("C0" * 16)
 SELECT = b"\x12\x00"

@@ -20,20 +20,8 @@ from tests.protocol.operator.scripted import (
     WRAPPER_KEY,
     ring,
 )
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    POWER_CUTS,
-    WAYS,
-    Bench,
-    Case,
-    Fault,
-    PowerCut,
-    one_fault,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, POWER_CUTS, WAYS, Bench, Fault, PowerCut
+from tests.usecases.cases import Case, one_fault, refused, replayed, risks, succeed
 from tests.usecases.raw import block
 
 NEW_WRAPPER = bytes.fromhex("5A" * 16)
@@ -70,7 +58,6 @@ APPLICATION = Case(
     lambda h, i: keys.renew_key(h, DEVICE, 0x20, 1, issue=i),
     lambda b: active(b, 0x20) == (1, NEW_APPLICATION_KEY),
     old_keys,
-    after=commands_go_on,
 )
 LIST = Case("list", lambda h, i: keys.key_list(h, DEVICE, counters=True, issue=i), old_keys)
 
@@ -80,6 +67,13 @@ LIST = Case("list", lambda h, i: keys.key_list(h, DEVICE, counters=True, issue=i
 def test_renewal(way, case):
     result = succeed(case, way)
     assert (result.old, result.new, result.resumed) == (0, 1, False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_commands_under_a_new_application_key(way):
+    bench = APPLICATION.bench(way)
+    bench.run(APPLICATION.on(bench))
+    commands_go_on(bench)
 
 
 @pytest.mark.parametrize("way", [name for name, way in WAYS.items() if way.protected])

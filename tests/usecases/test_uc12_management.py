@@ -11,19 +11,8 @@ from openmetering.errors import NotRepresentable, OutOfRange
 from openmetering.protocol.operator import billing
 from openmetering.protocol.operator.billing import DueDates
 from tests.protocol.operator.scripted import DEVICE
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    NEW_WAYS,
-    POWER_CUTS,
-    Bench,
-    Case,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, NEW_WAYS, POWER_CUTS, Bench
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, risks, succeed
 from tests.usecases.raw import plain, records, secured
 
 LAST, NEXT, WANTED = dt.date(2023, 12, 31), dt.date(2024, 12, 31), dt.date(2026, 12, 31)

@@ -13,20 +13,8 @@ from openmetering.protocol.operator import selection, supervision
 from openmetering.protocol.operator.answers import exchange, read_records
 from openmetering.protocol.operator.tags import find
 from tests.protocol.operator.scripted import DEVICE
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    NEW_WAYS,
-    POWER_CUTS,
-    WAYS,
-    Bench,
-    Case,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, NEW_WAYS, POWER_CUTS, WAYS, Bench
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, risks, succeed
 from tests.usecases.raw import plain, secured
 
 STATIC = 7 * 16

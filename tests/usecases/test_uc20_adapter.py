@@ -20,23 +20,8 @@ from openmetering.protocol.wired_gateway import RegisterSlave, SlaveLink
 from openmetering.security import KeyRing
 from openmetering.simulation.kernel import Node
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY, ring
-from tests.usecases.bench import (
-    LINK_FAULTS,
-    NEW_WAYS,
-    POWER_CUTS,
-    RISKY,
-    WAYS,
-    Bench,
-    Case,
-    Fault,
-    PowerCut,
-    one_fault,
-    other_keys,
-    refused,
-    replayed,
-    risks,
-    succeed,
-)
+from tests.usecases.bench import LINK_FAULTS, NEW_WAYS, POWER_CUTS, RISKY, WAYS, Bench, Fault, PowerCut
+from tests.usecases.cases import Case, one_fault, other_keys, refused, replayed, risks, succeed
 from tests.usecases.raw import plain, secured
 
 NEW = Address.parse("XYZ-11223344-55-20")
