@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from stage import DISPLAY, GATEWAY, HOUSE, Stage, Story
 
 from openmetering.codec.address import Address
-from openmetering.protocol.gateway_events import Register
+from openmetering.protocol.gateway.events import Register
 from openmetering.protocol.operator import adapter, billing, clock, conformance, disconnector, firmware, selection, supervision
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.keys import key_list, renew_key
 from openmetering.protocol.operator.registration import Found, read_for_registration
-from openmetering.protocol.radio_events import ButtonPressed
+from openmetering.protocol.radio.events import ButtonPressed
 from openmetering.simulation.plan import read_plan
 from openmetering.simulation.post import Post
 from openmetering.simulation.world import device_link

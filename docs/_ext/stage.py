@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from openmetering.codec.address import Address
 from openmetering.errors import OmsError
-from openmetering.protocol.datagram import read
-from openmetering.protocol.display import CONSUMER_KEY
 from openmetering.protocol.events import Transmit
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.steps import Procedure
+from openmetering.protocol.radio.datagram import read
+from openmetering.protocol.radio.display import CONSUMER_KEY
 from openmetering.security import KeyRing
 from openmetering.simulation.building import communication_keys
 from openmetering.simulation.plan import WorldPlan, read_plan

@@ -14,8 +14,8 @@ from openmetering.protocol.device.build import DeviceDescription, GivenKey, make
 from openmetering.protocol.device.contents import FixedReadings
 from openmetering.protocol.device.endpoint import EndpointConfig
 from openmetering.protocol.device.memory import DeviceMemory
-from openmetering.protocol.wired_logical import LogicalSlave
-from openmetering.protocol.wired_slave import WiredSlave
+from openmetering.protocol.wired.logical import LogicalSlave
+from openmetering.protocol.wired.slave import WiredSlave
 from openmetering.security import KeyRing
 from openmetering.simulation.doors.im871a import SimulatedIm871a
 from openmetering.simulation.doors.outlets import Outlet, open_outlet

@@ -16,7 +16,7 @@ from openmetering.codec.address import Address, Selection
 from openmetering.errors import InputError
 from openmetering.interfaces.cli import bus
 from openmetering.interfaces.cli.bus_scan import ScanView, Slave
-from openmetering.protocol.wired_search import SearchDone
+from openmetering.protocol.wired.search import SearchDone
 from tests.interfaces.served import served_bus
 from tests.simulation.wired_meters import HEAT, wired_meter
 

@@ -17,7 +17,7 @@ from openmetering.interfaces.cli import device, device_call
 from openmetering.interfaces.cli import device_keys as device_keys_module
 from openmetering.interfaces.cli.device_progress import Talk
 from openmetering.protocol.exchange import Answered
-from openmetering.protocol.gateway_events import Alarm
+from openmetering.protocol.gateway.events import Alarm
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.operator import Waiting
 from openmetering.protocol.operator.steps import Ask, Pause, Progress

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from openmetering.errors import InputError, TransportError
 from openmetering.interfaces.cli import main, simulate
-from openmetering.protocol.wired_orders import ReadoutDone, ReadPrimary
+from openmetering.protocol.wired.orders import ReadoutDone, ReadPrimary
 from openmetering.services.wired import WiredLine, find_place, open_line
 from openmetering.simulation.plan import parse_plan
 
@@ -179,8 +179,12 @@ async def _read(line: WiredLine) -> object:
 @pytest.mark.services
 def test_an_interrupted_run_still_sums_up(house: Path) -> None:
     command = [sys.executable, "-c", "from openmetering.interfaces.cli.main import main; main()", "simulate", str(house)]
-    with subprocess.Popen([*command, "--days", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(2.0)
+    record = house.with_name("heard.log")
+    command += ["--days", "100000", "--record", str(record)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        patience = time.monotonic() + 60.0
+        while not (record.is_file() and record.stat().st_size) and time.monotonic() < patience:
+            time.sleep(0.05)  # time passes in the world as soon as something was heard
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors

@@ -13,11 +13,11 @@ from openmetering import Meter as Shape
 from openmetering.codec.ell import CommunicationControl, ExtendedLink
 from openmetering.codec.link.control import ControlField
 from openmetering.codec.link.wireless import WirelessFrame
-from openmetering.protocol.datagram import datagram
 from openmetering.protocol.events import Heard, Transmit
 from openmetering.protocol.exchange import Command, Exchange, Submit
-from openmetering.protocol.gateway import Gateway
-from openmetering.protocol.gateway_events import DeviceLink, GatewayConfig, GatewayMemory, GatewayOutput, Register
+from openmetering.protocol.gateway.events import DeviceLink, GatewayConfig, GatewayMemory, GatewayOutput, Register
+from openmetering.protocol.gateway.gateway import Gateway
+from openmetering.protocol.radio.datagram import datagram
 
 KEY = bytes(range(16))
 NEW_KEY = bytes(range(0x40, 0x50))

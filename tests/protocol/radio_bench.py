@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from openmetering.codec.address import Address
-from openmetering.protocol.credits import airtime
-from openmetering.protocol.datagram import WINDOWS, datagram
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.events import Heard, PowerUp, Sent, Transmit
 from openmetering.protocol.machine import SansIO
-from openmetering.protocol.radio_device import RadioDevice
-from openmetering.protocol.radio_events import RadioConfig
-from openmetering.protocol.schedule import SlotPlan
+from openmetering.protocol.radio.credits import airtime
+from openmetering.protocol.radio.datagram import WINDOWS, datagram
+from openmetering.protocol.radio.device import RadioDevice
+from openmetering.protocol.radio.events import RadioConfig
+from openmetering.protocol.radio.schedule import SlotPlan
 from tests.protocol.fake_endpoint import GATEWAY, METER, FakeEndpoint
 
 #: downlink C fields

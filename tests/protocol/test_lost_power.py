@@ -9,10 +9,10 @@ import pytest
 
 from openmetering.protocol.events import Transmit
 from openmetering.protocol.exchange import Answered, Command, Exchange, Failed, Submit
-from openmetering.protocol.gateway_events import Alarm, DeviceLink
-from openmetering.protocol.wired_orders import ReadPrimary, Transact, TransactionDone
+from openmetering.protocol.gateway.events import Alarm, DeviceLink
+from openmetering.protocol.wired.orders import ReadPrimary, Transact, TransactionDone
 from tests.protocol.gateway_bench import METER, Bench, Device, control, only, sent
-from tests.protocol.test_gateway_with_devices import ADD_30, DEVICE, PATTERN, told, wired_world
+from tests.protocol.gateway.test_with_devices import ADD_30, DEVICE, PATTERN, told, wired_world
 
 CLOCK = Command("clock", bytes.fromhex("011E0000"))
 SITP = Command("sitp", bytes.fromhex("060000090000FFFF"))

@@ -15,8 +15,8 @@ from openmetering.codec.link.wired import ACK, WiredFrame, unframe
 from openmetering.protocol.device.interface import DeviceEvent, Taken
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.events import Octets, PowerUp, Transmit
-from openmetering.protocol.wired_logical import LogicalSlave
-from openmetering.protocol.wired_slave import SlaveConfig, WiredSlave
+from openmetering.protocol.wired.logical import LogicalSlave
+from openmetering.protocol.wired.slave import SlaveConfig, WiredSlave
 
 ELS = flag_value("ELS")
 

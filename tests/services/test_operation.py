@@ -20,8 +20,8 @@ from openmetering.protocol.operator.keys import renew_key
 from openmetering.protocol.operator.registration import Found, read_for_registration
 from openmetering.protocol.operator.steps import Pause, Procedure, Progress
 from openmetering.protocol.operator.supervision import read_status
-from openmetering.protocol.radio_events import ButtonPressed
-from openmetering.protocol.wired_orders import ReadPrimary
+from openmetering.protocol.radio.events import ButtonPressed
+from openmetering.protocol.wired.orders import ReadPrimary
 from openmetering.security import KeyRing
 from openmetering.services.keyfiles import read_keys, ring
 from openmetering.services.operation import (

@@ -10,11 +10,11 @@ import pytest
 
 from openmetering.codec.address import Address
 from openmetering.errors import InputError
-from openmetering.protocol.gateway_access import AccessMemory
-from openmetering.protocol.gateway_events import DeviceLink, GatewayMemory, OpenOrder
+from openmetering.protocol.gateway.access import AccessMemory
+from openmetering.protocol.gateway.events import DeviceLink, GatewayMemory, OpenOrder
+from openmetering.protocol.gateway.partner_security import Partner, SecurityMemory, StoredKey
+from openmetering.protocol.gateway.wired_gateway import WiredMemory
 from openmetering.protocol.operator.journal import ImageEntry, Journal, OpenCommand, RenewalEntry
-from openmetering.protocol.partner_security import Partner, SecurityMemory, StoredKey
-from openmetering.protocol.wired_gateway import WiredMemory
 from openmetering.security import CounterLedger
 from openmetering.services.operator_state import OperatorState
 

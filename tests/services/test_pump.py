@@ -10,7 +10,7 @@ import pytest
 
 from openmetering.errors import TransportError
 from openmetering.protocol.events import Octets, Transmit
-from openmetering.protocol.wired_timing import LineRate
+from openmetering.protocol.wired.timing import LineRate
 from openmetering.services.pump import Inbox, LinePort, LoopClock, drive, keep
 
 

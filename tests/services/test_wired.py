@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from openmetering.errors import InputError, ProtocolError, TransportError
-from openmetering.protocol.wired_orders import (
+from openmetering.protocol.wired.orders import (
     AnswerReceived,
     BaudSet,
     ReadoutDone,
@@ -20,8 +20,8 @@ from openmetering.protocol.wired_orders import (
     TransactionDone,
     TransactionFailed,
 )
-from openmetering.protocol.wired_scan import PrimaryScan, PrimarySeen
-from openmetering.protocol.wired_search import SearchDone, Start
+from openmetering.protocol.wired.scan import PrimaryScan, PrimarySeen
+from openmetering.protocol.wired.search import SearchDone, Start
 from openmetering.services.wired import WiredLine, find_place, open_line
 from openmetering.transport.wired_door import secondary_selection
 from tests.interfaces.served import served_bus

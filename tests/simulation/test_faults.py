@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openmetering.errors import InputError
-from openmetering.protocol.gateway_events import Alarm, Demanded, Installed, Received
+from openmetering.protocol.gateway.events import Alarm, Demanded, Installed, Received
 from openmetering.simulation.faults import FAULTS, LEAKAGE
 from openmetering.simulation.plan import parse_plan
 from openmetering.simulation.post import DevicePost

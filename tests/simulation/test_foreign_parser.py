@@ -14,8 +14,8 @@ from openmetering.codec.link.wired import WiredFrame
 from openmetering.protocol.device.build import DeviceDescription, make_device
 from openmetering.protocol.device.endpoint import DeviceEndpoint, EndpointConfig
 from openmetering.protocol.device.memory import DeviceMemory
-from openmetering.protocol.wired_logical import LogicalSlave
-from openmetering.protocol.wired_slave import WiredSlave
+from openmetering.protocol.wired.logical import LogicalSlave
+from openmetering.protocol.wired.slave import WiredSlave
 from openmetering.simulation.kernel import Kernel
 from openmetering.simulation.metrology import MEDIA, Metrology
 from openmetering.simulation.profiles import Calendar

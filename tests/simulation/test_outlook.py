@@ -8,7 +8,7 @@ import json
 import pytest
 
 from openmetering.errors import InputError
-from openmetering.protocol.datagram import datagram, read
+from openmetering.protocol.radio.datagram import datagram, read
 from openmetering.simulation.doors.port import AirFrame, RadioPort
 from openmetering.simulation.outlook import Format, Recorder
 from openmetering.simulation.plan import parse_plan

@@ -10,7 +10,7 @@ import pytest
 
 from openmetering.codec.link.wired import WiredFrame
 from openmetering.protocol.events import Octets, PowerUp, Transmit
-from openmetering.protocol.wired_timing import LineRate
+from openmetering.protocol.wired.timing import LineRate
 from openmetering.simulation.kernel import Kernel
 from openmetering.simulation.wired_bus import Converter, SlaveLine, WiredBus
 from tests.simulation.scripted_slave import DetectingSlave, ScriptedSlave

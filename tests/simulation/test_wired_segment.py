@@ -9,8 +9,8 @@ import pytest
 
 from openmetering.codec.address import Address, Selection
 from openmetering.codec.link.wired import unframe
-from openmetering.protocol.wired_master import WiredMaster
-from openmetering.protocol.wired_orders import (
+from openmetering.protocol.wired.master import WiredMaster
+from openmetering.protocol.wired.orders import (
     AnswerReceived,
     BaudSet,
     OutEvent,
@@ -20,9 +20,9 @@ from openmetering.protocol.wired_orders import (
     ReadSecondary,
     SetBaud,
 )
-from openmetering.protocol.wired_search import Found, SearchDone, SecondarySearch, Start
-from openmetering.protocol.wired_slave import SlaveConfig
-from openmetering.protocol.wired_timing import LineTiming
+from openmetering.protocol.wired.search import Found, SearchDone, SecondarySearch, Start
+from openmetering.protocol.wired.slave import SlaveConfig
+from openmetering.protocol.wired.timing import LineTiming
 from openmetering.simulation.kernel import Kernel, Node
 from openmetering.simulation.wired_bus import Converter, WiredBus
 from tests.simulation.wired_meters import HEAT, wired_meter

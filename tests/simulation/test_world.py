@@ -11,12 +11,12 @@ import pytest
 
 from openmetering.codec.address import Address
 from openmetering.errors import InputError, Refused
-from openmetering.protocol.datagram import read
 from openmetering.protocol.exchange import Answered, Exchange, Failed
-from openmetering.protocol.gateway_events import Received
+from openmetering.protocol.gateway.events import Received
 from openmetering.protocol.operator.clock import read_clock, set_clock
 from openmetering.protocol.operator.disconnector import read_disconnector, set_disconnector
 from openmetering.protocol.operator.head_end import HeadEnd
+from openmetering.protocol.radio.datagram import read
 from openmetering.services.keyfiles import read_keys
 from openmetering.simulation.account import CAUSES
 from openmetering.simulation.metrology import MEDIA

@@ -10,8 +10,8 @@ from openmetering.protocol.device.build import DeviceDescription, make_device
 from openmetering.protocol.device.contents import FixedReadings
 from openmetering.protocol.device.endpoint import EndpointConfig
 from openmetering.protocol.device.memory import DeviceMemory
-from openmetering.protocol.wired_logical import LogicalSlave
-from openmetering.protocol.wired_slave import SlaveConfig, WiredSlave
+from openmetering.protocol.wired.logical import LogicalSlave
+from openmetering.protocol.wired.slave import SlaveConfig, WiredSlave
 
 HEAT = "04 06 D2040000  04 14 80969800  05 5B 0000A842  05 5F 00000C42"  # 1234 kWh, 100000.00 m3, 84.0 and 35.0 degrees
 WATER = "0C 14 78563412  42 6C 1F 1C"  # 123456.78 m3, a date

@@ -8,7 +8,7 @@ import pytest
 
 from openmetering.codec.address import Address, Selection, flag_value
 from openmetering.errors import InputError
-from openmetering.protocol.wired_master import ReadPrimary, ReadSecondary
+from openmetering.protocol.wired.master import ReadPrimary, ReadSecondary
 from openmetering.transport import sources
 from openmetering.transport.doors import BackOff, Emit
 from openmetering.transport.serial_door import SerialDoor

@@ -35,17 +35,17 @@ from openmetering.protocol.device.interface import DeviceEvent
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.events import Heard, Octets, PowerUp, Sent, Transmit
 from openmetering.protocol.exchange import Answered, Failed, GiveKey, Submit, Withdraw
-from openmetering.protocol.gateway import Gateway
-from openmetering.protocol.gateway_events import Alarm, DeviceLink, GatewayConfig, GatewayMemory, Installed, Persist, Received
+from openmetering.protocol.gateway.events import Alarm, DeviceLink, GatewayConfig, GatewayMemory, Installed, Persist, Received
+from openmetering.protocol.gateway.gateway import Gateway
+from openmetering.protocol.gateway.wired_gateway import PersistWired, SlaveLink, WiredGateway, WiredMemory
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.operator import TOKENS, Aborted, Finished, Operator, Start
-from openmetering.protocol.radio_device import RadioDevice
-from openmetering.protocol.radio_events import RadioConfig
-from openmetering.protocol.schedule import SlotPlan
-from openmetering.protocol.wired_gateway import PersistWired, SlaveLink, WiredGateway, WiredMemory
-from openmetering.protocol.wired_logical import LogicalSlave
-from openmetering.protocol.wired_slave import WiredSlave
-from openmetering.protocol.wired_timing import LineRate, LineTiming
+from openmetering.protocol.radio.device import RadioDevice
+from openmetering.protocol.radio.events import RadioConfig
+from openmetering.protocol.radio.schedule import SlotPlan
+from openmetering.protocol.wired.logical import LogicalSlave
+from openmetering.protocol.wired.slave import WiredSlave
+from openmetering.protocol.wired.timing import LineRate, LineTiming
 from openmetering.security import KeyRing
 from openmetering.simulation.chance import Stream
 from openmetering.simulation.kernel import Kernel, Node

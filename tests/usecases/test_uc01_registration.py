@@ -13,12 +13,12 @@ import pytest
 from openmetering.codec.address import Address, Selection
 from openmetering.errors import ExchangeFailed
 from openmetering.protocol.events import Heard, PowerUp
-from openmetering.protocol.gateway_events import Alarm, DeviceLink, Register
+from openmetering.protocol.gateway.events import Alarm, DeviceLink, Register
+from openmetering.protocol.gateway.wired_gateway import RegisterSlave, SlaveLink
 from openmetering.protocol.operator.registration import Found, decide, first_reading, read_for_registration
-from openmetering.protocol.radio_events import ButtonPressed, InstallationEnded
-from openmetering.protocol.wired_gateway import RegisterSlave, SlaveLink
-from openmetering.protocol.wired_search import Found as FoundSlave
-from openmetering.protocol.wired_search import SearchDone, SecondarySearch, Start
+from openmetering.protocol.radio.events import ButtonPressed, InstallationEnded
+from openmetering.protocol.wired.search import Found as FoundSlave
+from openmetering.protocol.wired.search import SearchDone, SecondarySearch, Start
 from openmetering.security import AddressPattern, KeyRing
 from openmetering.simulation.post import OFF
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY

@@ -11,11 +11,11 @@ import pytest
 
 from openmetering.errors import InputError, NotRepresentable
 from openmetering.protocol.device.build import GivenKey
-from openmetering.protocol.display import ConsumerDisplay, Register, Shown
 from openmetering.protocol.events import Heard, PowerUp
 from openmetering.protocol.operator import consumer
 from openmetering.protocol.operator.tags import find
-from openmetering.protocol.radio_events import Ignored
+from openmetering.protocol.radio.display import ConsumerDisplay, Register, Shown
+from openmetering.protocol.radio.events import Ignored
 from openmetering.security import KeyRing
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY
 from tests.usecases.bench import LINK_FAULTS, NEW_WAYS, POWER_CUTS, WAYS, Bench

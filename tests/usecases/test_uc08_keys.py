@@ -8,7 +8,7 @@ import pytest
 
 from openmetering.codec.apl.security_transfer import IMMEDIATE, INVALID_TIME, Activation, CombinedActivation, KeyTransfer
 from openmetering.errors import NotRepresentable, Refused
-from openmetering.protocol.gateway_events import Alarm
+from openmetering.protocol.gateway.events import Alarm
 from openmetering.protocol.operator import disconnector, keys, supervision
 from openmetering.security import BlockCipher, KeyRing, asp01_wrap
 from tests.protocol.operator.scripted import (

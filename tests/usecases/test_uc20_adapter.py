@@ -11,12 +11,12 @@ from openmetering.codec.address import Address
 from openmetering.codec.apl.security_transfer import target_time
 from openmetering.errors import ExchangeFailed, NotRepresentable, OmsError, OutOfRange
 from openmetering.protocol.exchange import GiveKey
-from openmetering.protocol.gateway_events import DeviceLink, Register
+from openmetering.protocol.gateway.events import DeviceLink, Register
+from openmetering.protocol.gateway.wired_gateway import RegisterSlave, SlaveLink
 from openmetering.protocol.operator import adapter
 from openmetering.protocol.operator.operator import Operator
 from openmetering.protocol.operator.registration import Found, read_for_registration
 from openmetering.protocol.operator.secured import settle
-from openmetering.protocol.wired_gateway import RegisterSlave, SlaveLink
 from openmetering.security import KeyRing
 from openmetering.simulation.kernel import Node
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY, ring

@@ -20,18 +20,18 @@ import msgspec
 
 from openmetering.codec.address import Address, flag_value
 from openmetering.errors import ExchangeFailed, InputError, OmsError
-from openmetering.protocol.datagram import Mode
 from openmetering.protocol.events import Heard, Octets
 from openmetering.protocol.exchange import GiveKey, Submit, Withdraw
-from openmetering.protocol.gateway import Gateway
-from openmetering.protocol.gateway_events import DeviceLink, GatewayConfig, Installed, Persist, Register
+from openmetering.protocol.gateway.events import DeviceLink, GatewayConfig, Installed, Persist, Register
+from openmetering.protocol.gateway.gateway import Gateway
+from openmetering.protocol.gateway.wired_gateway import PersistWired, RegisterSlave, SlaveLink, WiredGateway
 from openmetering.protocol.machine import SansIO
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.operator import Aborted, Finished, Operator, Start, Stop
 from openmetering.protocol.operator.registration import Found
 from openmetering.protocol.operator.steps import Procedure
-from openmetering.protocol.wired_gateway import PersistWired, RegisterSlave, SlaveLink, WiredGateway
-from openmetering.protocol.wired_orders import ReadPrimary, ReadSecondary
+from openmetering.protocol.radio.datagram import Mode
+from openmetering.protocol.wired.orders import ReadPrimary, ReadSecondary
 from openmetering.security import KeyRing
 from openmetering.services.dialogue import Dialogue
 from openmetering.services.operator_state import OperatorState

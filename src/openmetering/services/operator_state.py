@@ -19,11 +19,11 @@ from msgspec.structs import replace
 
 from openmetering.codec.address import Address
 from openmetering.errors import InputError
-from openmetering.protocol.gateway_access import AccessMemory
-from openmetering.protocol.gateway_events import GatewayMemory
+from openmetering.protocol.gateway.access import AccessMemory
+from openmetering.protocol.gateway.events import GatewayMemory
+from openmetering.protocol.gateway.partner_security import SecurityMemory
+from openmetering.protocol.gateway.wired_gateway import WiredMemory
 from openmetering.protocol.operator.journal import Journal
-from openmetering.protocol.partner_security import SecurityMemory
-from openmetering.protocol.wired_gateway import WiredMemory
 
 __all__ = ["DEFAULT_STATE", "OperatorState"]
 

@@ -20,7 +20,7 @@ from typing import Generic, Protocol, TypeVar
 from openmetering.errors import TransportError
 from openmetering.protocol.events import Octets, Transmit
 from openmetering.protocol.machine import SansIO
-from openmetering.protocol.wired_timing import LineRate
+from openmetering.protocol.wired.timing import LineRate
 from openmetering.transport.links import Link
 
 __all__ = ["Inbox", "LinePort", "LoopClock", "Port", "drive", "keep"]

@@ -16,9 +16,9 @@ import msgspec
 
 from openmetering.protocol.events import Octets
 from openmetering.protocol.machine import SansIO
-from openmetering.protocol.wired_master import OutEvent, UseBaud, WiredMaster
-from openmetering.protocol.wired_orders import Order, ReadPrimary, ReadSecondary, Target
-from openmetering.protocol.wired_timing import LineTiming
+from openmetering.protocol.wired.master import OutEvent, UseBaud, WiredMaster
+from openmetering.protocol.wired.orders import Order, ReadPrimary, ReadSecondary, Target
+from openmetering.protocol.wired.timing import LineTiming
 from openmetering.services.pump import LinePort, LoopClock, drive
 from openmetering.transport.links import Link, open_serial, open_tcp
 from openmetering.transport.source_address import Options, parse_source, wrong

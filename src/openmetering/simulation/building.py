@@ -16,7 +16,7 @@ from openmetering.codec.address import Address, flag_value
 from openmetering.errors import InputError
 from openmetering.protocol.device.build import DeviceDescription, GivenKey
 from openmetering.protocol.device.endpoint import EndpointConfig
-from openmetering.protocol.schedule import maximum_update
+from openmetering.protocol.radio.schedule import maximum_update
 from openmetering.simulation.chance import seed_of, uniform
 from openmetering.simulation.metrology import MEDIA
 from openmetering.simulation.plan import BuildingPlan, MeterGroup, Standing, WorldPlan, names

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from openmetering.codec.address import Address
-from openmetering.protocol.display import CONSUMER_KEY, ConsumerDisplay, Register, Shown
 from openmetering.protocol.machine import SansIO
+from openmetering.protocol.radio.display import CONSUMER_KEY, ConsumerDisplay, Register, Shown
 from openmetering.security import KeyRing
 from openmetering.simulation.kernel import Kernel
 from openmetering.simulation.plan import DisplayPlan

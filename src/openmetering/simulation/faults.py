@@ -27,7 +27,7 @@ import msgspec
 from openmetering.errors import InputError
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.events import Heard, Transmit
-from openmetering.protocol.radio_events import ButtonPressed, Demand, Trigger
+from openmetering.protocol.radio.events import ButtonPressed, Demand, Trigger
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.metrology import Metrology
 from openmetering.simulation.plan import FaultPlan, seconds_of

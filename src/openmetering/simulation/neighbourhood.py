@@ -34,7 +34,7 @@ from collections.abc import Callable
 import msgspec
 
 from openmetering.protocol.events import Heard, Transmit
-from openmetering.protocol.schedule import individual_interval
+from openmetering.protocol.radio.schedule import individual_interval
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.chance import Stream
 from openmetering.simulation.kernel import Kernel

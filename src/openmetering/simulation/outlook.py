@@ -14,8 +14,8 @@ import msgspec
 
 from openmetering.codec.address import Address
 from openmetering.errors import DecodeError
-from openmetering.protocol.datagram import FAST, WINDOWS, Mode, read
 from openmetering.protocol.events import Heard, Transmit
+from openmetering.protocol.radio.datagram import FAST, WINDOWS, Mode, read
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.doors.port import AirFrame
 from openmetering.simulation.doors.rtl_wmbus import line

@@ -13,9 +13,6 @@ from typing import cast
 
 from openmetering.codec.address import Address
 from openmetering.errors import DecodeError
-from openmetering.protocol.bidirectional_repeater import BidirectionalRepeater
-from openmetering.protocol.credits import CreditRule
-from openmetering.protocol.datagram import read
 from openmetering.protocol.device.build import DeviceDescription, GivenKey, make_device
 from openmetering.protocol.device.contents import FixedReadings
 from openmetering.protocol.device.endpoint import DeviceEndpoint, EndpointConfig
@@ -23,8 +20,7 @@ from openmetering.protocol.device.interface import DeviceEvent
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.events import Heard, PowerUp, Transmit
 from openmetering.protocol.exchange import Answered, Exchange, Failed, GiveKey, Submit, Withdraw
-from openmetering.protocol.gateway import Gateway
-from openmetering.protocol.gateway_events import (
+from openmetering.protocol.gateway.events import (
     DeviceLink,
     GatewayConfig,
     GatewayInput,
@@ -33,11 +29,15 @@ from openmetering.protocol.gateway_events import (
     Persist,
     Received,
 )
+from openmetering.protocol.gateway.gateway import Gateway
 from openmetering.protocol.machine import SansIO
-from openmetering.protocol.radio_device import RadioDevice
-from openmetering.protocol.radio_events import RadioConfig
-from openmetering.protocol.repeater import RepeaterConfig, UnidirectionalRepeater
-from openmetering.protocol.schedule import SlotPlan
+from openmetering.protocol.radio.bidirectional_repeater import BidirectionalRepeater
+from openmetering.protocol.radio.credits import CreditRule
+from openmetering.protocol.radio.datagram import read
+from openmetering.protocol.radio.device import RadioDevice
+from openmetering.protocol.radio.events import RadioConfig
+from openmetering.protocol.radio.repeater import RepeaterConfig, UnidirectionalRepeater
+from openmetering.protocol.radio.schedule import SlotPlan
 from openmetering.security import KeyRing
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.building import DeviceSpec, derived_key

@@ -26,11 +26,11 @@ from openmetering.codec.apl.security_transfer import KeyList, SecuredData, SitpB
 from openmetering.codec.link.wired import ACK, SELECTED, WiredFrame
 from openmetering.codec.link.wireless import WirelessFrame
 from openmetering.errors import DecodeError
-from openmetering.protocol.datagram import read
 from openmetering.protocol.events import Heard, Sent
 from openmetering.protocol.exchange import Command
+from openmetering.protocol.gateway.partner_security import application_octets, protocol_of
 from openmetering.protocol.operator.describe import meaning
-from openmetering.protocol.partner_security import application_octets, protocol_of
+from openmetering.protocol.radio.datagram import read
 from openmetering.security import KeyRing
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.kernel import Kernel

@@ -42,7 +42,7 @@ import msgspec
 
 from openmetering.protocol.events import Octets, PowerUp, Transmit
 from openmetering.protocol.machine import Dice, SansIO
-from openmetering.protocol.wired_timing import LineRate
+from openmetering.protocol.wired.timing import LineRate
 from openmetering.simulation.kernel import Kernel, Node
 from openmetering.simulation.wired_line import BITS, Burst, Spaces, bit_errors, characters, superpose
 

@@ -13,20 +13,20 @@ import msgspec
 
 from openmetering.codec.address import Address
 from openmetering.errors import InputError
-from openmetering.protocol.adapter import AdapterConfig, RadioAdapter, Side
-from openmetering.protocol.adapter_relay import MeterReadings
 from openmetering.protocol.device.build import DeviceDescription, make_device
 from openmetering.protocol.device.endpoint import DeviceEndpoint, EndpointConfig
 from openmetering.protocol.device.interface import DeviceEvent
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.events import Heard, Octets, PowerUp, Transmit
 from openmetering.protocol.exchange import Answered, Exchange, Failed, GiveKey, Submit, Withdraw
-from openmetering.protocol.gateway_events import GatewayConfig
+from openmetering.protocol.gateway.events import GatewayConfig
+from openmetering.protocol.gateway.wired_gateway import SlaveLink, WiredGateway, WiredInput, WiredMemory, WiredOutput
 from openmetering.protocol.machine import SansIO
-from openmetering.protocol.wired_gateway import SlaveLink, WiredGateway, WiredInput, WiredMemory, WiredOutput
-from openmetering.protocol.wired_logical import LogicalSlave
-from openmetering.protocol.wired_slave import SlaveConfig, WiredSlave
-from openmetering.protocol.wired_timing import LineTiming
+from openmetering.protocol.radio.adapter import AdapterConfig, RadioAdapter, Side
+from openmetering.protocol.radio.adapter_relay import MeterReadings
+from openmetering.protocol.wired.logical import LogicalSlave
+from openmetering.protocol.wired.slave import SlaveConfig, WiredSlave
+from openmetering.protocol.wired.timing import LineTiming
 from openmetering.security import KeyRing
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.building import DeviceSpec, communication_keys

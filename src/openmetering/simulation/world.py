@@ -24,13 +24,13 @@ import msgspec
 from openmetering.codec.address import Address, flag_value
 from openmetering.errors import InputError
 from openmetering.protocol.device.build import GivenKey
-from openmetering.protocol.display import CONSUMER_KEY
 from openmetering.protocol.events import Heard, PowerUp, Transmit
 from openmetering.protocol.exchange import Answered, Exchange, Failed, GiveKey, Submit, Withdraw
-from openmetering.protocol.gateway_events import DeviceLink
+from openmetering.protocol.gateway.events import DeviceLink
 from openmetering.protocol.operator.operator import Aborted, Finished, Operator, OperatorInput, OperatorOutput, Start
 from openmetering.protocol.operator.steps import Procedure
-from openmetering.protocol.radio_events import Trigger
+from openmetering.protocol.radio.display import CONSUMER_KEY
+from openmetering.protocol.radio.events import Trigger
 from openmetering.security import KeyRing
 from openmetering.simulation.airtime import AirInterface
 from openmetering.simulation.building import DeviceSpec, communication_keys, devices_of, standing_place

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from openmetering.codec.address import Address, Selection
 from openmetering.errors import InputError, TransportError
-from openmetering.protocol.wired_master import (
+from openmetering.protocol.wired.master import (
     AnswerReceived,
     LineTiming,
     Octets,

@@ -30,9 +30,9 @@ from openmetering.protocol.device.contents import FixedReadings
 from openmetering.protocol.device.endpoint import EndpointConfig
 from openmetering.protocol.device.memory import DeviceMemory
 from openmetering.protocol.exchange import Answered
+from openmetering.protocol.gateway.partner_security import PartnerSecurity, application_octets, protocol_of
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.steps import Ask, Pause, Progress, Provide
-from openmetering.protocol.partner_security import PartnerSecurity, application_octets, protocol_of
 from openmetering.security import KeyRing
 from tests.protocol.operator.scripted import (
     APPLICATION_KEY,

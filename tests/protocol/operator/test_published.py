@@ -12,9 +12,9 @@ from openmetering.codec.apl import clock as clock_codec
 from openmetering.codec.apl.security_transfer import SecurityTransfer
 from openmetering.codec.ell import CommunicationControl
 from openmetering.protocol.exchange import Command
+from openmetering.protocol.gateway.partner_security import PartnerSecurity
 from openmetering.protocol.operator import adapter, billing, clock, conformance, disconnector, selection, supervision
 from openmetering.protocol.operator.head_end import HeadEnd
-from openmetering.protocol.partner_security import PartnerSecurity
 from openmetering.security import KeyRing
 from openmetering.telegram import examine
 from tests.protocol.operator.scripted import DEVICE, MASTER_KEY, NEW_MASTER_KEY, WRAPPER_KEY, first, head_end, ring

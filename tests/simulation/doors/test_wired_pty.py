@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from openmetering.codec.link.wired import WiredFrame, unframe
-from openmetering.protocol.wired_slave import SlaveConfig
+from openmetering.protocol.wired.slave import SlaveConfig
 from openmetering.simulation.doors.outlets import Outlet, TcpListener
 from openmetering.simulation.doors.pacer import AT_ONCE, ON_REQUEST, Pacer
 from openmetering.simulation.doors.pseudo_terminal import PseudoTerminal

@@ -17,8 +17,8 @@ from openmetering.errors import ExchangeFailed, InputError
 from openmetering.interfaces.cli.bus_scan import ScanView, scan_line
 from openmetering.interfaces.cli.decode import OutputFormat, make_decoder, write_telegrams
 from openmetering.interfaces.cli.outcome import Outcome
-from openmetering.protocol.wired_frames import RATES
-from openmetering.protocol.wired_orders import (
+from openmetering.protocol.wired.frames import RATES
+from openmetering.protocol.wired.orders import (
     AnswerReceived,
     BaudSet,
     Kind,

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from openmetering.codec.address import Address, Selection
 from openmetering.interfaces.cli.octets import write_stdout
-from openmetering.protocol.wired_scan import PrimaryScan, PrimarySeen
-from openmetering.protocol.wired_search import Found, SearchDone, SecondarySearch, Start, Unresolvable
-from openmetering.protocol.wired_search import Progress as Step
+from openmetering.protocol.wired.scan import PrimaryScan, PrimarySeen
+from openmetering.protocol.wired.search import Found, SearchDone, SecondarySearch, Start, Unresolvable
+from openmetering.protocol.wired.search import Progress as Step
 from openmetering.services.wired import WiredLine
 
 __all__ = ["ScanView", "Slave", "scan_line"]

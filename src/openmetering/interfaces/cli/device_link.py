@@ -16,14 +16,14 @@ from openmetering.codec.address import Address
 from openmetering.codec.link.wired import SELECTED, WiredFrame
 from openmetering.interfaces.cli.simulate import needs_numpy
 from openmetering.protocol.exchange import Command, Exchange
-from openmetering.protocol.gateway_access import AccessNumbers
-from openmetering.protocol.gateway_events import GatewayConfig
+from openmetering.protocol.gateway.access import AccessNumbers
+from openmetering.protocol.gateway.events import GatewayConfig
+from openmetering.protocol.gateway.partner_security import COMMANDS, PartnerSecurity
+from openmetering.protocol.gateway.session_order import DatagramMaker, Order
 from openmetering.protocol.operator.describe import PlannedCommand, dry_run
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.steps import Procedure
-from openmetering.protocol.partner_security import COMMANDS, PartnerSecurity
-from openmetering.protocol.session_order import DatagramMaker, Order
-from openmetering.protocol.wired_orders import ReadPrimary
+from openmetering.protocol.wired.orders import ReadPrimary
 from openmetering.services.operation import Performer, Setup, communication_keys, device_link, open_operation, slave_link
 from openmetering.services.operator_state import OperatorState
 from openmetering.services.wired import find_place

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from openmetering.protocol.gateway_events import Alarm
+from openmetering.protocol.gateway.events import Alarm
 from openmetering.protocol.operator.operator import Waiting
 from openmetering.protocol.operator.steps import Progress as Step
 

@@ -12,12 +12,12 @@ import msgspec
 from openmetering.codec.address import Address
 from openmetering.errors import ExchangeFailed, InputError
 from openmetering.protocol.exchange import Answered, Failed, GiveKey, Submit, Withdraw
-from openmetering.protocol.gateway_events import Installed
+from openmetering.protocol.gateway.events import Installed
 from openmetering.protocol.operator.head_end import HeadEnd
 from openmetering.protocol.operator.operator import Aborted, Finished, Operator, OperatorOutput, Start
 from openmetering.protocol.operator.registration import Found
 from openmetering.protocol.operator.steps import Procedure
-from openmetering.protocol.radio_events import ButtonPressed
+from openmetering.protocol.radio.events import ButtonPressed
 from openmetering.security import KeyRing
 from openmetering.services.keyfiles import read_keys
 from openmetering.services.keyfiles import ring as ring_of_entries

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 
 from openmetering.protocol.events import Octets
-from openmetering.protocol.wired_timing import LineTiming
+from openmetering.protocol.wired.timing import LineTiming
 from openmetering.simulation.doors.outlets import Outlet
 from openmetering.simulation.doors.pacer import Pacer
 from openmetering.simulation.wired_bus import WiredBus
