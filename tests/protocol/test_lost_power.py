@@ -11,8 +11,8 @@ from openmetering.protocol.events import Transmit
 from openmetering.protocol.exchange import Answered, Command, Exchange, Failed, Submit
 from openmetering.protocol.gateway.events import Alarm, DeviceLink
 from openmetering.protocol.wired.orders import ReadPrimary, Transact, TransactionDone
-from tests.protocol.gateway_bench import METER, Bench, Device, control, only, sent
 from tests.protocol.gateway.test_with_devices import ADD_30, DEVICE, PATTERN, told, wired_world
+from tests.protocol.gateway_bench import METER, Bench, Device, control, only, sent
 
 CLOCK = Command("clock", bytes.fromhex("011E0000"))
 SITP = Command("sitp", bytes.fromhex("060000090000FFFF"))

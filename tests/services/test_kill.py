@@ -88,7 +88,7 @@ class Run:
 
 def stored(path: Path) -> list[str]:
     with Store.open(str(path)) as store:
-        return [row[0].hex().upper() for row in store._connection.execute("SELECT octets FROM frames ORDER BY id")]
+        return [row[0].hex().upper() for row in store._link.rows("SELECT octets FROM frames ORDER BY id")]
 
 
 def test_kill_9_loses_no_acknowledged_frame(tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_a_store_that_fails_for_a_while(path: str, told: Told, monkeypatch: pyte
         class Troubled(Store):
             __slots__ = ()
 
-        troubled = Troubled(store._connection, path)
+        troubled = Troubled(store._link, path)
         monkeypatch.setattr(Troubled, "append", lambda self, *args, **more: failing(*args, **more))
         monkeypatch.setattr(Troubled, "record", lambda self, results: failing_record(results))
         totals = run(lambda: told.listener(troubled, [Played([heard(1), heard(2, at=5)])], retry=0.01)).totals
@@ -288,7 +288,7 @@ def test_a_store_that_fails_while_stopping(path: str, told: Told) -> None:
             raise TransportError("disk full", code="storage.failed")
 
     async def work(store: Store) -> None:
-        listener = told.listener(Broken(store._connection, path), [Played([heard(1)], wait=True)], retry=30)
+        listener = told.listener(Broken(store._link, path), [Played([heard(1)], wait=True)], retry=30)
         asyncio.get_running_loop().call_later(0.1, listener.stop)
         await asyncio.wait_for(listener.run(), 10)
 

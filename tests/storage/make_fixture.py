@@ -8,10 +8,13 @@ Run it once per schema version; the files of older versions are never made again
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
-from openmetering.storage import Place, Store
+from openmetering.storage import Place, Store, audit_rows, registry_rows
+from openmetering.storage.database import Database
 from openmetering.storage.migrations import VERSION
+from openmetering.storage.model import MeteringPoint, Node, Tenant
 from openmetering.telegram import Decoder
 from openmetering.transport.reception import Reception
 from tests.fleet import bare_wired, compact, radio, ring, wired
@@ -39,9 +42,23 @@ def content() -> list[Reception]:
     ]
 
 
+def domain(path: Path) -> None:
+    """What a head-end keeps besides (schema version 2): a tenant with a point, a device there, a line in the trail."""
+    now = datetime.fromtimestamp(START, UTC)
+    with Database.open(str(path)) as database, database.transaction() as connection:
+        tenant = registry_rows.tenants.add(connection, Tenant(0, "Elm Street"), now)
+        node = registry_rows.nodes.add(connection, Node(0, None, tenant.id, "unit", "left"), now)
+        point = registry_rows.points.add(connection, MeteringPoint(0, node.id, "gas", "gas"), now)
+        heard = registry_rows.HeardDevice("ELS-12345678-33-03", now, now, "gas")
+        (device,) = registry_rows.heard(connection, [heard], now)
+        registry_rows.assign(connection, device.id, point.id, now, now)
+        audit_rows.append(connection, now, None, "start", "head-end")
+
+
 def make(path: Path) -> None:
     """Write the database."""
     path.unlink(missing_ok=True)
+    domain(path)
     with Store.open(str(path)) as store:
         store.append(content(), places={"file:log": Place(1000, "4:00ff")})
         store.catch_up(Decoder(ring()))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from openmetering.errors import InputError, TransportError
-from openmetering.storage import Place, Store
+from openmetering.storage import Place, Store, audit_rows, registry_rows
+from openmetering.storage.database import Database
 from openmetering.storage.migrations import APPLICATION_ID, VERSION, connect, database_path, schemas, statements, transaction
 from openmetering.telegram import Decoder
 from tests.fleet import ring
-from tests.storage.make_fixture import LOCKED, content
+from tests.storage.make_fixture import LOCKED, START, content
 
 DATA = Path(__file__).parent / "data"
 
@@ -64,7 +66,7 @@ def test_a_database_of_every_version_is_read_and_goes_on(version: int, tmp_path:
     path = tmp_path / "old.db"
     shutil.copy(DATA / f"store_v{version}.db", path)
     with Store.open(str(path)) as store:
-        assert number(store._connection, "user_version") == VERSION
+        assert number(store._link.connection, "user_version") == VERSION
         counts = store.counts()
         assert (counts.frames, counts.receptions, counts.readings) == (7, 8, 4)
         assert store.place("file:log") == Place(1000, "4:00ff")
@@ -74,6 +76,19 @@ def test_a_database_of_every_version_is_read_and_goes_on(version: int, tmp_path:
         stored = store.append(content())
         assert not any(item.new for item in stored)
         assert store.counts().receptions == 8
+
+
+def test_version_2_keeps_what_a_head_end_kept(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    shutil.copy(DATA / "store_v2.db", path)
+    with Database.open(str(path)) as database, database.reading() as connection:
+        (device,) = registry_rows.devices.all(connection)
+        assert (device.address, device.medium, device.state) == ("ELS-12345678-33-03", "gas", "announced")
+        now = datetime.fromtimestamp(START, UTC)
+        assigned = registry_rows.assignment_at(connection, device.id, now)
+        assert assigned is not None
+        assert (assigned.point_id, assigned.valid_from, assigned.valid_to) == (1, now, None)
+        assert [entry.action for entry in audit_rows.page(connection).items] == ["start"]
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
@@ -152,9 +167,9 @@ def test_a_transaction_is_everything_or_nothing() -> None:
 
 def test_a_store_that_fails_at_work(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "x.db")) as store:
-        store._connection.execute("DROP TABLE receptions")
+        store._link.connection.execute("DROP TABLE receptions")
         with pytest.raises(TransportError) as info:
             store.append(content())
         assert info.value.code == "storage.failed"
         assert store._sources == {}
-        assert store._connection.execute("SELECT count(*) FROM frames").fetchone()[0] == 0
+        assert store._link.connection.execute("SELECT count(*) FROM frames").fetchone()[0] == 0

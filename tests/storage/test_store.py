@@ -28,8 +28,8 @@ OTHER_KEY = bytes(range(16, 32))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(str(tmp_path / "store.db")) as opened:
+def store(url: str) -> Iterator[Store]:
+    with Store.open(url) as opened:
         yield opened
 
 
@@ -45,7 +45,7 @@ def feed(store: Store, *items: Reception, keys: KeyRing | None = None) -> list[i
 
 
 def rows(store: Store, table: str, columns: str = "*") -> list[tuple[object, ...]]:
-    return store._connection.execute(f"SELECT {columns} FROM {table}").fetchall()
+    return list(store._link.rows(f"SELECT {columns} FROM {table}"))
 
 
 def values(store: Store, **wanted: object) -> list[str | None]:
@@ -71,8 +71,8 @@ def test_two_receivers_within_the_window_are_one_telegram(store: Store, apart: f
     assert len(rows(store, "receptions")) == 2
 
 
-def test_the_window_can_be_set(tmp_path: Path) -> None:
-    with Store.open(str(tmp_path / "x.db"), merge_window=10.0) as wide:
+def test_the_window_can_be_set(url: str) -> None:
+    with Store.open(url, merge_window=10.0) as wide:
         assert [item.new for item in wide.append([heard(radio(1)), heard(radio(1), 9.0)])] == [True, False]
 
 
@@ -107,11 +107,10 @@ def test_another_access_number_is_another_telegram(store: Store) -> None:
     assert all(item.new for item in store.append([heard(radio(1, access_number=n)) for n in range(3)]))
 
 
-def test_appended_frames_survive_without_closing(tmp_path: Path) -> None:
-    path = str(tmp_path / "x.db")
-    first = Store.open(path)
+def test_appended_frames_survive_without_closing(url: str) -> None:
+    first = Store.open(url)
     first.append([heard(radio(1))])
-    with Store.open(path) as second:
+    with Store.open(url) as second:
         assert second.counts().frames == 1
         assert second.append([heard(radio(1), 0.5, "b")])[0].new is False
     first.close()
@@ -341,14 +340,14 @@ def test_a_full_frame_later_opens_the_compact_frames_before_it(store: Store) -> 
     assert values(store, device="12345678") == values(store, device="87654321") == ["4.567", "0.123", "1.111"]
 
 
-def test_learned_formats_stay(store: Store, tmp_path: Path) -> None:
+def test_learned_formats_stay(store: Store, url: str) -> None:
     feed(store, heard(radio(records=RECORDS_OF_A_FORMAT)))
     decoder = Decoder(formats=store.formats())
     decoder.examine(radio(records=RECORDS_OF_A_FORMAT))
     assert decoder.formats.changed
     assert store.learn(decoder.formats) == 1
     assert store.learn(decoder.formats) == 0
-    with Store.open(str(tmp_path / "store.db")) as again:
+    with Store.open(url) as again:
         wanted = RecordFormat.of(parse(RECORDS_OF_A_FORMAT).records)
         assert wanted in list(again.formats())
         feed(again, heard(compact(records=RECORDS_OF_A_FORMAT), 99))
@@ -356,7 +355,7 @@ def test_learned_formats_stay(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_damaged_format_row_is_passed_over(store: Store) -> None:
-    store._connection.execute("INSERT INTO formats VALUES ('zz', '0000', '', 0), ('8C', '0001', '', 0)")
+    store._link.run("INSERT INTO formats VALUES ('zz', '0000', '', 0), ('8C', '0001', '', 0)")
     assert len(store.formats()) > 0
 
 
@@ -375,7 +374,7 @@ def test_fragments_of_a_message_with_a_late_key(store: Store) -> None:
 
 def test_everything_again(store: Store) -> None:
     feed(store, heard(radio(1)), heard(radio(2, number=2)))
-    store._connection.execute("UPDATE telegrams SET message = 'old'")
+    store._link.run("UPDATE telegrams SET message = 'old'")
     report = store.redecode(Decoder(), everything=True)
     assert report.frames == 2
     assert rows(store, "telegrams", "message") == [("SND-NR",), ("SND-NR",)]
@@ -385,18 +384,20 @@ def test_everything_again(store: Store) -> None:
 # -- counters -------------------------------------------------------------------------------------
 
 
-def test_counters_survive(store: Store, tmp_path: Path) -> None:
+def test_counters_survive(store: Store, url: str) -> None:
     ledger = CounterLedger.restore(store.counters())
     peer = address().link_octets()
     ledger.accept(peer, 0, None, 7, b"d" * 16)
     ledger.accept(peer, 1, 3, 9, b"e" * 16)
     store.save_counters(ledger.snapshot())
-    changes = store._connection.total_changes
+    written = rows(store, "counters", "address, key_id, own, updated_at")
     store.save_counters(ledger.snapshot())
-    assert store._connection.total_changes == changes
-    with Store.open(str(tmp_path / "store.db")) as again:
+    assert rows(store, "counters", "address, key_id, own, updated_at") == written
+    ledger.accept(peer, 1, 3, 11, b"f" * 16)
+    store.save_counters(ledger.snapshot())
+    with Store.open(url) as again:
         known = again.counters()
-    assert set(known.entries) == {PeerCounter(peer, 0, None, 7, 7, b"d" * 16), PeerCounter(peer, 1, 3, 9, 9, b"e" * 16)}
+    assert set(known.entries) == {PeerCounter(peer, 0, None, 7, 7, b"d" * 16), PeerCounter(peer, 1, 3, 11, 11, b"f" * 16)}
 
 
 # -- questions --------------------------------------------------------------------------------
@@ -482,6 +483,6 @@ def test_merging_keeps_every_reception(heard_at: list[tuple[int, int, str]]) -> 
         assert counts.frames == sum(item.new for item in stored)
         assert counts.receptions == len({(number, at, source) for number, at, source in heard_at})
         for item, place in zip(items, stored, strict=True):
-            ((octets, at),) = opened._connection.execute("SELECT octets, received_at FROM frames WHERE id = ?", (place.frame_id,))
+            ((octets, at),) = opened._link.rows("SELECT octets, received_at FROM frames WHERE id = ?", (place.frame_id,))
             assert octets == item.frame
             assert abs(at - item.received_at) <= opened.merge_window

@@ -80,9 +80,10 @@ def connect(url: str, *, create: bool = True) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
     _check_owner(connection, path)
-    connection.execute("PRAGMA page_size = 8192")  # counts for new files only; rows with answers are wide
+    # counts for new files only; readings of many series change many pages, and each is written whole
+    connection.execute("PRAGMA page_size = 4096")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute("PRAGMA wal_autocheckpoint = 16384")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -65536")

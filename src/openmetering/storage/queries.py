@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from openmetering.telegram.reassembly import FRAGMENT_TIMEOUT
 
+if TYPE_CHECKING:
+    from openmetering.storage.dialects import Link
+
 __all__ = ["Counts", "DeviceRow", "OpenFrame", "ReadingFilter", "ReadingRow"]
 
+_PART = 500
 _DIN = re.compile(r"[0-9A-F]([A-Z]{3})([0-9A-F]{2})(\d{8})")
 
 #: faults that a key or a format that comes later can mend
@@ -110,7 +114,7 @@ _COLUMNS = (
 _NEWEST = "r.received_at = (SELECT max(n.received_at) FROM readings n WHERE n.series_id = s.id{window})"
 
 
-def readings_query(wanted: ReadingFilter) -> tuple[str, list[str | float]]:
+def readings_query(link: Link, wanted: ReadingFilter) -> tuple[str, list[str | float]]:
     """The statement and its parameters."""
     where: list[str] = []
     values: list[str | float] = []
@@ -122,12 +126,14 @@ def readings_query(wanted: ReadingFilter) -> tuple[str, list[str | float]]:
             values.append(limit)
             window += f" AND n.received_at {column} ?"
             window_values.append(limit)
-    if wanted.device:
-        where.append("upper(a.address) GLOB ?")
-        values.append(device_glob(wanted.device))
-    if wanted.quantity:
-        where.append("lower(s.quantity) GLOB ?")
-        values.append(glob(wanted.quantity.lower()))
+    for column, pattern in (
+        ("upper(a.address)", device_glob(wanted.device) if wanted.device else None),
+        ("lower(s.quantity)", glob(wanted.quantity.lower()) if wanted.quantity else None),
+    ):
+        if pattern is not None:
+            condition, value = link.fits(column, pattern)
+            where.append(condition)
+            values.append(value)
     if wanted.latest:
         where.append(_NEWEST.format(window=window))
         values += window_values
@@ -140,36 +146,35 @@ def readings_query(wanted: ReadingFilter) -> tuple[str, list[str | float]]:
     )
 
 
-def read_readings(connection: sqlite3.Connection, wanted: ReadingFilter) -> Iterator[ReadingRow]:
+def read_readings(link: Link, wanted: ReadingFilter) -> Iterator[ReadingRow]:
     """The wanted readings in order of time (``latest``: by device)."""
-    statement, values = readings_query(wanted)
-    for row in connection.execute(statement, values):
+    statement, values = readings_query(link, wanted)
+    for row in link.stream(statement, values):
         yield ReadingRow(*row)
 
 
-def read_devices(connection: sqlite3.Connection, device: str | None) -> list[DeviceRow]:
+def read_devices(link: Link, device: str | None) -> list[DeviceRow]:
     """Devices by address."""
     statement = "SELECT address, medium, telegrams, coalesce(failed, 0), first_heard, last_heard FROM devices"
     values: tuple[str, ...] = ()
     if device:
-        statement, values = statement + " WHERE upper(address) GLOB ?", (device_glob(device),)
-    return [DeviceRow(*row) for row in connection.execute(statement + " ORDER BY address", values)]
+        condition, value = link.fits("upper(address)", device_glob(device))
+        statement, values = f"{statement} WHERE {condition}", (value,)
+    return [DeviceRow(*row) for row in link.rows(statement + " ORDER BY address", values)]
 
 
-def read_counts(connection: sqlite3.Connection) -> Counts:
+def read_counts(link: Link) -> Counts:
     """How much is stored."""
 
     def one(table: str) -> int:
-        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        return int(link.rows(f"SELECT count(*) FROM {table}")[0][0])
 
     return Counts(
         one("frames"),
         one("receptions"),
         one("pending"),
-        dict(connection.execute("SELECT state, count(*) FROM telegrams GROUP BY state")),
-        dict(
-            connection.execute("SELECT error, count(*) FROM telegrams WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1")
-        ),
+        dict(link.rows("SELECT state, count(*) FROM telegrams GROUP BY state")),
+        dict(link.rows("SELECT error, count(*) FROM telegrams WHERE error IS NOT NULL GROUP BY error ORDER BY 2 DESC, 1")),
         one("readings"),
         one("addresses"),
     )
@@ -178,9 +183,9 @@ def read_counts(connection: sqlite3.Connection) -> Counts:
 _FRAME = "SELECT f.id, f.octets, f.received_at, n.name, t.error FROM frames f JOIN sources n ON n.id = f.source_id"
 
 
-def read_pending(connection: sqlite3.Connection, limit: int) -> list[OpenFrame]:
+def read_pending(link: Link, limit: int) -> list[OpenFrame]:
     """Frames that were stored but never decoded, the oldest first."""
-    rows = connection.execute(
+    rows = link.rows(
         f"{_FRAME} LEFT JOIN telegrams t ON t.frame_id = f.id"
         " WHERE f.id IN (SELECT frame_id FROM pending ORDER BY frame_id LIMIT ?) ORDER BY f.id",
         (limit,),
@@ -188,30 +193,33 @@ def read_pending(connection: sqlite3.Connection, limit: int) -> list[OpenFrame]:
     return [OpenFrame(*row) for row in rows]
 
 
-def read_frames(connection: sqlite3.Connection, ids: list[int]) -> list[OpenFrame]:
+def read_frames(link: Link, ids: list[int]) -> list[OpenFrame]:
     """Frames by id, in that order."""
-    marks = ",".join("?" * len(ids))
-    rows = connection.execute(f"{_FRAME} LEFT JOIN telegrams t ON t.frame_id = f.id WHERE f.id IN ({marks}) ORDER BY f.id", ids)
-    return [OpenFrame(*row) for row in rows]
+    found: list[OpenFrame] = []
+    for start in range(0, len(ids), _PART):
+        condition, values = link.among("f.id", ids[start : start + _PART])
+        rows = link.rows(f"{_FRAME} LEFT JOIN telegrams t ON t.frame_id = f.id WHERE {condition} ORDER BY f.id", values)
+        found += [OpenFrame(*row) for row in rows]
+    return found
 
 
-def reopenable_ids(connection: sqlite3.Connection) -> list[int]:
+def reopenable_ids(link: Link) -> list[int]:
     """Frames that a later key or format may open, and the fragments shortly before them that may be parts of them."""
-    waiting = connection.execute(f"SELECT received_at, frame_id FROM telegrams WHERE {REOPENABLE} ORDER BY 1").fetchall()
+    waiting = link.rows(f"SELECT received_at, frame_id FROM telegrams WHERE {REOPENABLE} ORDER BY 1")
     ids = {frame_id for _, frame_id in waiting}
     moments = [moment for moment, _ in waiting]
-    for moment, frame_id in connection.execute("SELECT received_at, frame_id FROM telegrams WHERE state = 'fragment'"):
+    for moment, frame_id in link.rows("SELECT received_at, frame_id FROM telegrams WHERE state = 'fragment'"):
         at = bisect_left(moments, moment)
         if at < len(moments) and moments[at] - moment <= FRAGMENT_TIMEOUT:
             ids.add(frame_id)
     return sorted(ids)
 
 
-def waits_for_format(connection: sqlite3.Connection) -> bool:
+def waits_for_format(link: Link) -> bool:
     """True if there are compact frames whose format is not known."""
-    return connection.execute("SELECT 1 FROM telegrams WHERE error = 'compact.unknown_format' LIMIT 1").fetchone() is not None
+    return link.rows("SELECT 1 FROM telegrams WHERE error = 'compact.unknown_format' LIMIT 1") != []
 
 
-def count_reopenable(connection: sqlite3.Connection) -> int:
+def count_reopenable(link: Link) -> int:
     """How many telegrams wait for a key or a format."""
-    return int(connection.execute(f"SELECT count(*) FROM telegrams WHERE {REOPENABLE}").fetchone()[0])
+    return int(link.rows(f"SELECT count(*) FROM telegrams WHERE {REOPENABLE}")[0][0])

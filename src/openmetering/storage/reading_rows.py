@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
 
@@ -16,11 +16,23 @@ from openmetering.telegram import Telegram
 from openmetering.telegram.answer import describe
 from openmetering.wire.types import MeterTime
 
-__all__ = ["Reading", "SeriesKey", "device_address", "readings_of"]
+__all__ = [
+    "LARGEST",
+    "TIMES",
+    "Reading",
+    "SeriesKey",
+    "cells_of",
+    "device_address",
+    "gives_time",
+    "is_averaging",
+    "readings_of",
+    "series_key",
+    "time_text",
+]
 
 _GAS = 0x03
-_LARGEST = 2**63
-_TIMES = frozenset(("date", "date time"))
+LARGEST = 2**63  #: integers of the database end before it
+TIMES = frozenset(("date", "date time"))
 
 
 class SeriesKey(msgspec.Struct, frozen=True):
@@ -54,7 +66,8 @@ _KEYS: dict[tuple[RecordHeader, int | None, bool], SeriesKey] = {}
 _KEY_LIMIT = 32_768
 
 
-def _series(header: RecordHeader, device_type: int | None, averaging: bool) -> SeriesKey:
+def series_key(header: RecordHeader, device_type: int | None, averaging: bool) -> SeriesKey:
+    """What the readings of a record are."""
     name = (header, device_type, averaging)
     key = _KEYS.get(name)
     if key is None:
@@ -94,8 +107,19 @@ def device_address(telegram: Telegram, source: str) -> str | None:
 
 
 @lru_cache(maxsize=16_384)
-def _text(moment: MeterTime) -> str:
+def time_text(moment: MeterTime) -> str:
+    """A time of a device in ISO 8601."""
     return moment.isoformat()
+
+
+def gives_time(header: RecordHeader) -> bool:
+    """True for a date that says of when the values of its storage are."""
+    return header.quantity in TIMES and not header.qualifiers and header.function == 0
+
+
+def is_averaging(headers: Iterable[RecordHeader], device_type: int | None) -> bool:
+    """True if the telegram of a gas meter carries an averaging duration (VIF 70..73)."""
+    return device_type == _GAS and any(header.vib[0] & 0x7C == 0x70 and len(header.vib) == 1 for header in headers)
 
 
 def _times(records: tuple[Record, ...]) -> dict[int, str]:
@@ -105,8 +129,8 @@ def _times(records: tuple[Record, ...]) -> dict[int, str]:
     for record in records:
         content = record.content
         header = record.header
-        if isinstance(content, MeterTime) and header.quantity in _TIMES and not header.qualifiers and header.function == 0:
-            text = _text(content)
+        if isinstance(content, MeterTime) and gives_time(header):
+            text = time_text(content)
             if found.setdefault(header.storage, text) != text:
                 several.add(header.storage)
     return {storage: text for storage, text in found.items() if storage not in several}
@@ -123,19 +147,25 @@ def _value(record: Record) -> tuple[str | None, int | None, int | None]:
         sign, digits, exponent = value.as_tuple()
         mantissa = int("".join(map(str, digits)) or "0") * (-1 if sign else 1)
         assert isinstance(exponent, int)
-        return f"{value:f}", mantissa if abs(mantissa) < _LARGEST else None, exponent
+        return f"{value:f}", mantissa if abs(mantissa) < LARGEST else None, exponent
     if isinstance(value, MeterTime):
-        return _text(value), None, None
+        return time_text(value), None, None
     return (value.hex().upper() if isinstance(value, bytes) else value), None, None
 
 
-def _reading(record: Record, key: SeriesKey, time: str | None) -> Reading:
+def cells_of(record: Record) -> tuple[str | None, int | None, int | None, str | None]:
+    """Value, mantissa, exponent and error of a record."""
     error = record.error
     content, header = record.content, record.header
     if error is None and isinstance(content, int) and not header.scale2 and header.addend is None:
-        small = content if -_LARGEST <= content < _LARGEST else None
-        return Reading(key, number_text(content, header.exponent), small, header.exponent, time, None)
-    return Reading(key, *_value(record), time, error)
+        small = content if -LARGEST <= content < LARGEST else None
+        return number_text(content, header.exponent), small, header.exponent, None
+    return *_value(record), error
+
+
+def _reading(record: Record, key: SeriesKey, time: str | None) -> Reading:
+    value, mantissa, exponent, error = cells_of(record)
+    return Reading(key, value, mantissa, exponent, time, error)
 
 
 def readings_of(telegram: Telegram) -> Iterator[Reading]:
@@ -143,15 +173,13 @@ def readings_of(telegram: Telegram) -> Iterator[Reading]:
     address = telegram.address
     device_type = None if address is None else address.device_type
     records = telegram.records
-    averaging = device_type == _GAS and any(
-        record.header.vib[0] & 0x7C == 0x70 and len(record.header.vib) == 1 for record in records
-    )
+    averaging = is_averaging((record.header for record in records), device_type)
     times = _times(records)
     for record in records:
-        key = _series(record.header, device_type, averaging)
-        time = times.get(key.storage) if times and key.quantity not in _TIMES else None
+        key = series_key(record.header, device_type, averaging)
+        time = times.get(key.storage) if times and key.quantity not in TIMES else None
         yield _reading(record, key, time)
     for series in telegram.profiles:
         for point in series.points:
             if point.record is not None:
-                yield _reading(point.record, _series(point.record.header, device_type, averaging), point.time)
+                yield _reading(point.record, series_key(point.record.header, device_type, averaging), point.time)

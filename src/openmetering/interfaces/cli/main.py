@@ -19,7 +19,7 @@ from openmetering.errors import InputError, OmsError, TransportError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("decode", "explain", "encode", "keys", "listen", "readings", "formats", "demo", "bus", "device", "simulate")
+COMMANDS = ("decode", "explain", "encode", "keys", "listen", "doctor", "readings", "formats", "demo", "bus", "device", "simulate")
 
 app = typer.Typer(
     name="oms",

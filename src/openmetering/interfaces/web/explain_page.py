@@ -19,7 +19,7 @@ from openmetering import __version__
 from openmetering.errors import Fault
 from openmetering.telegram.anatomy import FRAME, NOTE, Anatomy, Bit, Part, Section, Segment
 
-__all__ = ["explain_page"]
+__all__ = ["explain_fragment", "explain_page", "explain_script", "explain_style"]
 
 _WIDE, _NARROW = 16, 8  #: octets in a line on a wide and on a narrow screen
 _LAYERS = {
@@ -60,6 +60,22 @@ def explain_page(anatomies: Sequence[Anatomy]) -> str:
         telegrams="\n".join(_telegram(index, item, len(anatomies)) for index, item in enumerate(anatomies, 1)),
         version=escape(__version__),
     )
+
+
+def explain_fragment(item: Anatomy) -> str:
+    """One telegram as a piece of another page, which brings ``explain_style`` and ``explain_script`` along."""
+    legend = "".join(_legend([item]))
+    return f'<div class="anatomy"><ul class="legend" aria-label="Colours">{legend}</ul>\n{_telegram(1, item, 1)}</div>'
+
+
+def explain_style() -> str:
+    """The style of the page for the inside of ``<div class="anatomy">`` only (nested rules)."""
+    return f".anatomy {{\n{_file('explain.css')}}}\n"
+
+
+def explain_script() -> str:
+    """The script that links octets and rows."""
+    return _file("explain.js")
 
 
 # -- the frame of the page ------------------------------------------------------------------------

@@ -1,0 +1,46 @@
+"""Names for numbers: devices and users as the visitor may know them."""
+
+from __future__ import annotations
+
+from openmetering.errors import InputError
+from openmetering.interfaces.web.pages.visit import Visit
+
+__all__ = ["Names"]
+
+
+class Names:
+    """Looks each name up once for a page."""
+
+    __slots__ = ("_devices", "_users", "_visit")
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+        self._devices: dict[int, str] = {}
+        self._users: dict[int, str] | None = None
+
+    def device(self, device_id: int | None) -> str:
+        """Label or address of a device; its number where the user may not see it."""
+        if device_id is None:
+            return ""
+        if device_id not in self._devices:
+            try:
+                found = self._visit.session.device(device_id)
+                self._devices[device_id] = found.label or found.address
+            except InputError:
+                self._devices[device_id] = f"#{device_id}"
+        return self._devices[device_id]
+
+    def user(self, user_id: int | None) -> str:
+        """Name of a user: for oneself, and for who may see users; otherwise the number."""
+        if user_id is None:
+            return ""
+        if user_id == self._visit.user.id:
+            return self._visit.user.name
+        if self._users is None:
+            self._users = {}
+            after: int | None = 0 if self._visit.can("read", "users") else None
+            while after is not None:
+                page = self._visit.session.users(after=after, limit=500)
+                self._users |= {one.id: one.name for one in page.items}
+                after = page.after
+        return self._users.get(user_id, f"#{user_id}")
