@@ -199,8 +199,7 @@ class Operator(Machine[OperatorState]):
     # -- the procedure ------------------------------------------------------------------------
 
     def _running(self) -> Procedure[object]:
-        if self._procedure is None:  # pragma: no cover  every state but IDLE has one
-            raise RuntimeError("no procedure")
+        assert self._procedure is not None  # every state but IDLE has one
         return self._procedure
 
     def _go_on(self, value: Answered | None, now: float) -> list[object]:

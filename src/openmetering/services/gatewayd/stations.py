@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import random
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -170,7 +171,7 @@ class _Patient:
         return self._machine.timeout(now)
 
 
-class _Served(Generic[Came]):
+class _Served(ABC, Generic[Came]):
     """What both kinds of stations share: the machine, its memory, events from the daemon."""
 
     def __init__(self, name: str, machine: SansIO[object, object], path: Path, tell: Tell) -> None:
@@ -184,9 +185,9 @@ class _Served(Generic[Came]):
         self._out: asyncio.Queue[Item] = asyncio.Queue()
         self._enrolled: dict[Address, bool] = {}  #: what was posted and may not have reached the machine
 
+    @abstractmethod
     def _links(self) -> Iterable[Address]:
         """The devices that the machine knows."""
-        raise NotImplementedError
 
     def serves(self, address: Address) -> bool:
         """True if the device belongs to this station."""

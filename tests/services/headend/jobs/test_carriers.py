@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import threading
@@ -274,6 +273,7 @@ class Running:
             self.done.notify_all()
 
     def open(self) -> None:
+        self._ended = threading.Event()
         self._task = asyncio.run_coroutine_threadsafe(self._run(), self._loop)
 
     async def _run(self) -> None:
@@ -283,11 +283,11 @@ class Running:
             await self.carrier.run(port)  # type: ignore[arg-type]
         finally:
             await port.close()
+            self._ended.set()
 
     def shut(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(BaseException):
-            self._task.result(10)
+        self._task.cancel()  # the future is cancelled at once, the task in the loop ends a little later
+        assert self._ended.wait(10)
 
     def close(self) -> None:
         self.worker.stop()

@@ -396,11 +396,10 @@ class Runner:
             self._failed(running, end.error)
         elif isinstance(end.result, TakenBack):
             self._finish(running, *_TAKEN_BACK[end.result.taken])
-        elif isinstance(end.result, Outcome):
+        else:
             outcome = end.result
+            assert isinstance(outcome, Outcome)  # the procedure of a job ends in nothing else
             self._finish(running, "done" if outcome.good else "failed", outcome.words[0], outcome)
-        else:  # pragma: no cover  the two procedures above are all there are
-            raise TypeError(f"a job ended with {type(end.result).__name__}")
 
     def _failed(self, running: Running, error: OmsError) -> None:
         job = running.job
