@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar, runtime_checkable
@@ -21,6 +20,7 @@ import msgspec
 
 from openmetering.errors import InputError, TransportError
 from openmetering.security import CounterLedger, parse_key
+from openmetering.services.signals import stopped_by_signals
 from openmetering.storage import Decoded, Place, Store, Stored
 from openmetering.telegram import Decoder, Telegram
 from openmetering.transport.doors import Door
@@ -29,7 +29,6 @@ from openmetering.transport.reception import BadLine, Item, Notice, Reception
 __all__ = ["Heard", "Listener", "Resumable", "Totals"]
 
 _T = TypeVar("_T")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -147,22 +146,8 @@ class Listener:
 
     async def run_until_signal(self, seconds: float | None = None) -> Totals:
         """``run``; SIGTERM and SIGINT call ``stop``, a second one ends at once."""
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
-            self.stop()
-
-        for number in _SIGNALS:
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                loop.add_signal_handler(number, stop)
-        try:
+        with stopped_by_signals(self.stop):
             return await self.run(seconds)
-        finally:
-            for number in _SIGNALS:
-                with contextlib.suppress(NotImplementedError, RuntimeError):
-                    loop.remove_signal_handler(number)
 
     # -- doors -----------------------------------------------------------------------------
 

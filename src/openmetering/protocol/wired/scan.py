@@ -15,28 +15,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import msgspec
 
 from openmetering.codec.address import Address
 from openmetering.codec.link.wired import WiredFrame
-from openmetering.protocol.events import Octets, Transmit
-from openmetering.protocol.machine import Machine
+from openmetering.protocol.events import Transmit
 from openmetering.protocol.wired.frames import REQ_UD2, SND_NKE, address_of
-from openmetering.protocol.wired.line import Answer, Line
+from openmetering.protocol.wired.line import Answer
 from openmetering.protocol.wired.search import (
     Acknowledged,
     Again,
     Answered,
     Disturbed,
     Exhausted,
+    Hunt,
     Nothing,
     Progress,
     SearchDone,
     Start,
     StopSearch,
-    heard,
 )
 from openmetering.protocol.wired.timing import LineTiming
 
@@ -81,47 +80,19 @@ class Judged(msgspec.Struct, frozen=True):
 OutEvent = Transmit | PrimarySeen | Progress | SearchDone
 
 
-class PrimaryScan(Machine[ScanState]):
+class PrimaryScan(Hunt[ScanState, OutEvent]):
     """One scan at one rate; ``addresses`` to ask, ``attempts`` for each."""
 
-    __slots__ = ("_acknowledged", "_addresses", "_attempt", "_disturbed", "_line", "_primary", "attempts", "found", "requests")
+    __slots__ = ("_acknowledged", "_addresses", "_attempt", "_disturbed", "_primary")
 
     TRANSITIONS: ClassVar[dict[tuple[Enum, type], tuple[Callable[..., list[object]], Enum]]] = {}
 
     def __init__(self, timing: LineTiming | None = None, *, attempts: int = 3, addresses: Iterable[int] = range(251)) -> None:
-        super().__init__(ScanState.READY)
-        self.attempts = attempts
-        self.requests = 0
-        self.found = 0
-        self._line = Line(timing or LineTiming())
+        super().__init__(ScanState.READY, timing, attempts)
         self._addresses: Iterator[int] = iter(addresses)
         self._primary = 0
         self._attempt = 0
         self._acknowledged = self._disturbed = False
-
-    def receive(self, event: Start | StopSearch | Octets, now: float) -> list[OutEvent]:
-        """Begin, end, or octets of the line. Raises ProtocolError if the state does not allow it."""
-        if isinstance(event, Octets):
-            if self._line.deadline is not None:
-                self._line.hear(event, now)
-                self.deadline = self._line.deadline
-            return []
-        return cast("list[OutEvent]", self._step(event, now))
-
-    def timeout(self, now: float) -> list[OutEvent]:
-        """The answer time is over: what came is looked at."""
-        if self.deadline is None or now < self.deadline:
-            return []
-        return cast("list[OutEvent]", self._step(heard(self._line), now))
-
-    def _step(self, event: object, now: float) -> list[object]:
-        out = super()._step(event, now)
-        self.deadline = self._line.deadline
-        return out
-
-    def _ask(self, control: int, now: float) -> list[object]:
-        self.requests += 1
-        return [self._line.send(WiredFrame.short(control, self._primary).encode(), now, hold=True)]
 
     def _choose(self, now: float) -> list[object]:
         primary = next(self._addresses, None)
@@ -140,11 +111,11 @@ class PrimaryScan(Machine[ScanState]):
 
     def _reset(self, event: object, now: float) -> list[object]:
         self._attempt += 1
-        return self._ask(SND_NKE, now)
+        return self._ask(WiredFrame.short(SND_NKE, self._primary), now)
 
     def _request(self, event: object, now: float) -> list[object]:
         self._acknowledged = True
-        return self._ask(REQ_UD2 | _FCB, now)
+        return self._ask(WiredFrame.short(REQ_UD2 | _FCB, self._primary), now)
 
     def _lost(self, event: object, now: float) -> list[object]:
         self._line.rest(now)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from enum import Enum
-from typing import ClassVar, cast
+from typing import ClassVar, Generic, TypeVar, cast
 
 import msgspec
 
@@ -170,10 +170,51 @@ def heard(line: Line) -> Nothing | Acknowledged | Answered | Disturbed:
     return Answered(answers[0]) if answers[0].frame.control & 0x4F == 0x08 else Disturbed()
 
 
+S = TypeVar("S", bound=Enum)
+Out = TypeVar("Out")
+
+
+class Hunt(Machine[S], Generic[S, Out]):
+    """What searches share: a line that is asked, and all of an answer time looked at when it is over."""
+
+    __slots__ = ("_line", "attempts", "found", "requests")
+
+    def __init__(self, start: S, timing: LineTiming | None, attempts: int) -> None:
+        super().__init__(start)
+        self.attempts = attempts
+        self.requests = 0
+        self.found = 0
+        self._line = Line(timing or LineTiming())
+
+    def receive(self, event: Start | StopSearch | Octets, now: float) -> list[Out]:
+        """Begin, end, or octets of the line. Raises ProtocolError if the state does not allow it."""
+        if isinstance(event, Octets):
+            if self._line.deadline is not None:
+                self._line.hear(event, now)
+                self.deadline = self._line.deadline
+            return []
+        return cast("list[Out]", self._step(event, now))
+
+    def timeout(self, now: float) -> list[Out]:
+        """The answer time is over: what came is looked at."""
+        if self.deadline is None or now < self.deadline:
+            return []
+        return cast("list[Out]", self._step(heard(self._line), now))
+
+    def _step(self, event: object, now: float) -> list[object]:
+        out = super()._step(event, now)
+        self.deadline = self._line.deadline
+        return out
+
+    def _ask(self, frame: WiredFrame, now: float) -> list[object]:
+        self.requests += 1
+        return [self._line.send(frame.encode(), now, hold=True)]
+
+
 OutEvent = Transmit | Found | Unresolvable | Progress | SearchDone
 
 
-class SecondarySearch(Machine[SearchState]):
+class SecondarySearch(Hunt[SearchState, OutEvent]):
     """One search at one rate.
 
     ``attempts`` of a probe; ``limit`` of requests, after which the search is given up; ``manufacturers`` codes that
@@ -181,8 +222,7 @@ class SecondarySearch(Machine[SearchState]):
     a selection below which to search.
     """
 
-    __slots__ = ("_attempt", "_complete", "_disturbed", "_heard", "_line", "_mute", "_probe", "_reported", "_tree", "_walk",
-                 "attempts", "found", "limit", "requests")  # fmt: skip
+    __slots__ = ("_attempt", "_complete", "_disturbed", "_heard", "_mute", "_probe", "_reported", "_tree", "_walk", "limit")
 
     TRANSITIONS: ClassVar[dict[tuple[Enum, type], tuple[Callable[..., list[object]], Enum]]] = {}
 
@@ -197,12 +237,8 @@ class SecondarySearch(Machine[SearchState]):
         thorough: bool = False,
         root: Address | None = None,
     ) -> None:
-        super().__init__(SearchState.READY)
-        self.attempts = attempts
+        super().__init__(SearchState.READY, timing, attempts)
         self.limit = limit
-        self.requests = 0
-        self.found = 0
-        self._line = Line(timing or LineTiming())
         self._tree = SearchTree(manufacturers, slaves=slaves, thorough=thorough)
         self._walk: Generator[Probe, Verdict, None] = self._tree.walk(None if root is None else Node(root))
         self._probe = Probe(Node(Address(0xFFFF, "FFFFFFFF", 0xFF, 0xFF)))
@@ -211,32 +247,6 @@ class SecondarySearch(Machine[SearchState]):
         self._heard: Answer | None = None
         self._complete = True
         self._reported = 0
-
-    # -- the interface -----------------------------------------------------------------------
-
-    def receive(self, event: Start | StopSearch | Octets, now: float) -> list[OutEvent]:
-        """Begin, end, or octets of the line. Raises ProtocolError if the state does not allow it."""
-        if isinstance(event, Octets):
-            if self._line.deadline is not None:
-                self._line.hear(event, now)
-                self.deadline = self._line.deadline
-            return []
-        return cast("list[OutEvent]", self._step(event, now))
-
-    def timeout(self, now: float) -> list[OutEvent]:
-        """The answer time is over: what came is looked at."""
-        if self.deadline is None or now < self.deadline:
-            return []
-        return cast("list[OutEvent]", self._step(heard(self._line), now))
-
-    def _step(self, event: object, now: float) -> list[object]:
-        out = super()._step(event, now)
-        self.deadline = self._line.deadline
-        return out
-
-    def _ask(self, frame: WiredFrame, now: float) -> list[object]:
-        self.requests += 1
-        return [self._line.send(frame.encode(), now, hold=True)]
 
     # -- actions ---------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import signal
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,13 +39,13 @@ from openmetering.services.gatewayd.stations import Station, StationEvent
 from openmetering.services.gatewayd.thinning import Thinner
 from openmetering.services.gatewayd.uplink import Uplink
 from openmetering.services.listen import Resumable
+from openmetering.services.signals import stopped_by_signals
 from openmetering.transport.doors import BackOff, Door
 from openmetering.transport.reception import BadLine, Item, Notice, Reception
 
 __all__ = ["GatewayDaemon", "GatewayState", "Sources"]
 
 _T = TypeVar("_T")
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _BATCH: Final = 500
 _LINGER: Final = 0.02
 _HOUSEKEEPING: Final = 30.0
@@ -224,22 +223,8 @@ class GatewayDaemon:
 
     async def run_until_signal(self) -> None:
         """``run``; SIGTERM and SIGINT call ``stop``, a second one ends at once."""
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
-            self.stop()
-
-        for number in _SIGNALS:
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                loop.add_signal_handler(number, stop)
-        try:
+        with stopped_by_signals(self.stop):
             await self.run()
-        finally:
-            for number in _SIGNALS:
-                with contextlib.suppress(NotImplementedError, RuntimeError):
-                    loop.remove_signal_handler(number)
 
     # -- sources -------------------------------------------------------------------------------------
 
