@@ -14,10 +14,11 @@ FLOOR  := 98
 empty :=
 space := $(empty) $(empty)
 comma := ,
+CORE_TESTS := $(addprefix tests/,$(CORE)) tests/tables
 CORE_FILES := $(subst $(space),$(comma),$(foreach part,$(CORE),src/openmetering/$(part)/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev run test check lint types contracts cover docs bench fuzz format lock clean
+.PHONY: help venv dev run test check lint types contracts cover rest docs bench fuzz format lock clean
 
 help: ## this list
 	@echo "openmetering: make TARGET"
@@ -72,11 +73,15 @@ types: $(VENV)/.stamp-dev ## mypy, strict
 contracts: $(VENV)/.stamp-dev ## who may import whom
 	@$(BIN)/lint-imports
 
-cover: $(VENV)/.stamp-dev ## tests with branch coverage of the core floors, which must reach the floor
-	@$(PYTEST) -n $(JOBS) $(addprefix --cov=src/openmetering/,$(CORE)) --cov-branch --cov-report=
+cover: $(VENV)/.stamp-dev ## tests of the core floors with their branch coverage, which must reach the floor
+	@$(PYTEST) -n $(JOBS) $(CORE_TESTS) $(addprefix --cov=src/openmetering/,$(CORE)) --cov-branch --cov-report=
 	@$(BIN)/coverage report --include='$(CORE_FILES)' --fail-under=$(FLOOR)
 
-check: lint types contracts docs cover ## everything CI runs
+# Tracing doubles the time of a test, so only the tests of the traced floors run under it.
+rest: $(VENV)/.stamp-dev ## all other tests
+	@$(PYTEST) -n $(JOBS) $(addprefix --ignore=,$(CORE_TESTS))
+
+check: lint types contracts docs cover rest ## everything CI runs: all of `make test`, and the rest
 	@echo "openmetering: all checks passed"
 
 docs: $(VENV)/.stamp-dev ## build the documentation; a warning is an error

@@ -19,7 +19,21 @@ from openmetering.errors import InputError, OmsError, TransportError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("decode", "explain", "encode", "keys", "listen", "doctor", "readings", "formats", "demo", "bus", "device", "simulate")
+COMMANDS = (
+    "decode",
+    "explain",
+    "encode",
+    "keys",
+    "listen",
+    "doctor",
+    "readings",
+    "formats",
+    "demo",
+    "bus",
+    "device",
+    "simulate",
+    "gateway",
+)
 
 app = typer.Typer(
     name="oms",
