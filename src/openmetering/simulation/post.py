@@ -33,7 +33,7 @@ from openmetering.protocol.gateway.gateway import Gateway
 from openmetering.protocol.machine import SansIO
 from openmetering.protocol.radio.bidirectional_repeater import BidirectionalRepeater
 from openmetering.protocol.radio.credits import CreditRule
-from openmetering.protocol.radio.datagram import read
+from openmetering.protocol.radio.datagram import ACCESSIBLE, SND_NR, SYNCHRONOUS, datagram, read
 from openmetering.protocol.radio.device import RadioDevice
 from openmetering.protocol.radio.events import RadioConfig
 from openmetering.protocol.radio.repeater import RepeaterConfig, UnidirectionalRepeater
@@ -171,6 +171,19 @@ class DevicePost(Post):
     def address(self) -> Address:
         """Of the application device, as it is now."""
         return self.endpoint.address
+
+    def said(self, when: float, number: int) -> bytes:
+        """The datagram it would have sent by itself at ``when``, before its world begins; ``number`` of its transmissions.
+
+        Nothing goes on air. Its message counters go on from there, so what it sends later is newer. Telegrams must be
+        asked for in the order of their times.
+        """
+        config = self._config
+        access_number = number & 0xFF
+        body = self.endpoint.spontaneous("data", access_number, when, ell=config.ell)
+        sender = (config.link_address or self.address).link_octets()
+        control = SYNCHRONOUS if config.access == "none" else SYNCHRONOUS | ACCESSIBLE
+        return datagram(SND_NR, sender, body, control, access_number if config.ell else None)
 
 
 def radio_config(spec: DeviceSpec, head: Head) -> RadioConfig:

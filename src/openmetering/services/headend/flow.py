@@ -1,7 +1,7 @@
 """Water that never stops running: a leak that the meter itself does not tell of.
 
     register   each hour rises by at least ``least``      counts towards ``hours``
-               stands still or rises by less              begins again
+               stands still or rises by less              begins again, as after a gap
 
 Looked at are the volume registers of water meters (storage 0, tariff 0, current value).
 """
@@ -25,11 +25,15 @@ _LIMIT: Final = 16_384
 
 
 class FlowRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``least`` cubic metres an hour, ``hours`` without a pause, ``slot`` seconds that are looked at together."""
+    """``least`` cubic metres an hour, ``hours`` without a pause, ``slot`` seconds that are looked at together.
+
+    Between two readings that are more than ``apart`` seconds apart the water may have stood still: they prove nothing.
+    """
 
     least: Decimal = Decimal("0.005")
     hours: float = 24.0
     slot: float = 3600.0
+    apart: float = 14_400.0
 
 
 class _Run:
@@ -72,7 +76,7 @@ class FlowWatch:
 
     def _step(self, run: _Run, value: Decimal, at: float) -> tuple[bool, str]:
         hours = Decimal(at - run.at) / 3600
-        runs = value - run.value >= self.rules.least * hours
+        runs = at - run.at <= self.rules.apart and value - run.value >= self.rules.least * hours
         if not runs:
             run.since = None
         elif run.since is None:
