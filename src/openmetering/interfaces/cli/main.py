@@ -33,6 +33,8 @@ COMMANDS = (
     "device",
     "simulate",
     "gateway",
+    "headend",
+    "up",
 )
 
 app = typer.Typer(

@@ -43,6 +43,7 @@ __all__ = [
     "octets_of",
     "read_config",
     "seconds_of",
+    "told",
 ]
 
 Duration = float | str
@@ -256,7 +257,7 @@ def read_config(octets: bytes, folder: Path) -> Config:
     try:
         config = msgspec.toml.decode(octets, type=Config)
     except msgspec.ValidationError as error:
-        raise _wrong(_told(str(error))) from None
+        raise _wrong(told(str(error))) from None
     except msgspec.DecodeError as error:
         raise _wrong(f"no TOML: {error}") from None
     except UnicodeDecodeError:
@@ -270,7 +271,7 @@ def read_config(octets: bytes, folder: Path) -> Config:
     return config
 
 
-def _told(message: str) -> str:
+def told(message: str) -> str:
     """The message of msgspec in the words of the file: ``$.source[0].at`` is source 1, at."""
     text, _, place = message.partition(" - at `")
     path = re.sub(r"\[(\d+)\]", lambda found: f" {int(found[1]) + 1}", place.rstrip("`").removeprefix("$").lstrip("."))
