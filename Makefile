@@ -55,8 +55,8 @@ dev: $(VENV)/.stamp-dev ## the same with all tools of a contributor
 
 # --- use -------------------------------------------------------------------
 
-run: $(VENV)/.stamp ## show the main job: a recorded building streams into a store
-	@$(BIN)/oms demo
+run: $(VENV)/.stamp ## show the whole system: a simulated building, a head-end with a year of history, its page
+	@exec $(BIN)/oms up --demo
 
 # --- check -----------------------------------------------------------------
 

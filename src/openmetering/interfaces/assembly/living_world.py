@@ -123,7 +123,7 @@ class LivingWorld:
         batch: list[Reception] = []
         moments = [-back * _DAY for back in range(days, int(_HOURLY), -1)]
         moments += [-back * 3600.0 for back in range(int(min(days, _HOURLY) * 24), 0, -1)]
-        source = f"world:{self.gateways[0] if self.gateways else 'nobody'}"
+        source = f"{self.gateways[0]}/world:{self.gateways[0]}" if self.gateways else "nobody"
         for number, moment in enumerate(moments):
             for place, post in enumerate(posts):
                 when = moment + _LATE * place / len(posts)
@@ -281,9 +281,9 @@ def _row(post: Device, plan: WorldPlan) -> dict[str, str]:
     """A device as a row of the import: its unit from the end of its label, ``cold water house/2.1``."""
     spec: DeviceSpec = post.spec
     site = plan.world.name or "World"
-    stem, _, flat = spec.label.rpartition("/")
-    label = stem.removesuffix(spec.building).strip() if flat else spec.label.removesuffix(spec.building).strip()
-    unit = f"Flat {flat}" if flat and "." in flat else ""
+    stem, found, flat = spec.label.rpartition("/")
+    label = (stem if found else spec.label).removesuffix(spec.building).strip()
+    unit = f"Flat {flat}" if found and "." in flat else ""
     return {
         "address": str(spec.address),
         "label": label or spec.label,

@@ -15,6 +15,10 @@ from openmetering.services.headend.model import User
 
 __all__ = ["Person", "people", "settle"]
 
+_STAFF = (
+    ("operator", "mso", "metering operator: asks for jobs, approves those of others"),
+    ("custodian", "key-custodian", "keeper of the keys: approves jobs that change keys"),
+)
 _LIVES_THERE = timedelta(days=200)
 
 
@@ -50,18 +54,20 @@ def settle(
 
 
 def people(head_end: HeadEnd, administrator: User) -> tuple[Person, ...]:
-    """An operator for the second signature, and somebody who lives in the first unit; passwords are made up.
+    """Staff for the second signature, and somebody who lives in the first unit; passwords are made up.
 
     Raises InputError
     """
     session = head_end.as_user(administrator)
     tenant = session.tenants()[0]
-    made = [Person("operator", _password(), "metering operator: asks for jobs and approves those of others")]
-    head_end.accounts.add("operator", made[0].password, "mso", tenant.id)
+    made: list[Person] = []
+    for name, role, what in _STAFF:
+        made.append(Person(name, _password(), what))
+        head_end.accounts.add(name, made[-1].password, role, tenant.id)
     unit = next((node for node in session.nodes() if node.kind == "unit"), None)
     if unit is not None:
         made.append(Person("consumer", _password(), f"lives in {unit.name}: sees what belongs to it"))
-        consumer = head_end.accounts.add("consumer", made[1].password, "consumer", tenant.id)
+        consumer = head_end.accounts.add("consumer", made[-1].password, "consumer", tenant.id)
         session.add_occupancy(consumer.id, unit.id, datetime.now(UTC) - _LIVES_THERE)
     return tuple(made)
 

@@ -454,9 +454,14 @@ class GatewayDaemon:
         """
         self._stopping.set()
         self._changed.set()
+        begun = self._clock()
         while self._uplink is not None and not any(task.done() for task in tasks):
-            late = self._asked_at is not None and self._clock() > self._asked_at + self.farewell
-            if late or self._trouble or not (self._outbox.busy or self.desk.results):
+            asked = self._asked_at
+            # a way that fails is not waited for when somebody asked to stop; else it may only just be opening
+            patience = 0.0 if asked is not None else self.farewell
+            given_up = bool(self._trouble) and self._clock() >= begun + patience
+            late = asked is not None and self._clock() > asked + self.farewell
+            if late or given_up or not (self._outbox.busy or self.desk.results):
                 break
             await asyncio.sleep(_LEAST_WAIT)
         for task in tasks:

@@ -233,6 +233,7 @@ def signal_bars(rssi: float | None) -> int:
 
 
 M = TypeVar("M", bound=Measured)
+_MAIN: Final = frozenset(("", "uncorrected"))  #: qualifiers of main registers; gas meters measure the volume as it flows
 
 
 def main_readings(medium: str, readings: Sequence[M], limit: int = 6) -> list[M]:
@@ -242,7 +243,7 @@ def main_readings(medium: str, readings: Sequence[M], limit: int = 6) -> list[M]
     rank = {quantity: place for place, quantity in enumerate(order)}
     found: dict[str, M] = {}
     for reading in readings:
-        plain = not (reading.storage or reading.tariff or reading.subunit or reading.qualifiers)
+        plain = not (reading.storage or reading.tariff or reading.subunit) and reading.qualifiers in _MAIN
         if plain and reading.function == "instantaneous" and reading.value is not None and reading.quantity in rank:
             found.setdefault(reading.quantity, reading)
     return sorted(found.values(), key=lambda one: rank[one.quantity])[:limit]

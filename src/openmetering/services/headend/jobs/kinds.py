@@ -179,6 +179,9 @@ def _request() -> Procedure[bytes]:
 # -- disconnector --------------------------------------------------------------------------------------
 
 
+_DISCONNECTORS: Final = frozenset((0x20, 0x21))  #: breaker and valve as devices of their own; OMS Volume 2 5.0.1 Table 2
+
+
 def _plan_disconnector(wanted: DisconnectorParameters) -> Plan:
     if wanted.state is None:
         return Plan("read the disconnector", _LINK)
@@ -190,9 +193,8 @@ def _disconnector(task: Task, wanted: DisconnectorParameters) -> Procedure[Outco
     state = wanted.state
     if state is None:
         return _then(read_disconnector(), outcomes.disconnector)
-    procedure = set_disconnector(
-        task.head_end, task.device, state, part_of_meter=wanted.part_of_meter, delay=wanted.delay, issue=wanted.issue
-    )
+    part = wanted.part_of_meter or task.device.device_type not in _DISCONNECTORS
+    procedure = set_disconnector(task.head_end, task.device, state, part_of_meter=part, delay=wanted.delay, issue=wanted.issue)
     return _then(procedure, lambda found: outcomes.disconnector_set(found, state))
 
 

@@ -62,7 +62,8 @@ class ReadParameters(Parameters, frozen=True):
 
 
 class DisconnectorParameters(Parameters, frozen=True):
-    """UC-03. ``state`` None: read it. ``delay`` in seconds; ``part_of_meter``: not a device of its own."""
+    """UC-03. ``state`` None: read it. ``delay`` in seconds; ``part_of_meter``: not a device of its own, as in every device
+    whose type is neither breaker nor valve."""
 
     state: Literal["disconnected", "connected", "released"] | None = None
     delay: Delay = 0
