@@ -12,6 +12,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import socket
 import ssl
 import time
 from importlib import resources
@@ -126,6 +127,7 @@ def connect(url: str, *, migrate: bool = True) -> Connection:
             database=target.database,
             password=target.password,
             unix_sock=target.socket,
+            sock=None if target.socket else _door(target),
             ssl_context=_TLS[target.sslmode](target),
             application_name="openmetering",
         )
@@ -141,6 +143,15 @@ def connect(url: str, *, migrate: bool = True) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _door(target: Target) -> socket.socket:
+    """A connection that sends at once: the driver writes in parts, and the kernel would hold back each part of a COPY for
+    40 ms, until the server has confirmed the one before (five statements: 0.2 s). Raises OSError"""
+    door = socket.create_connection((target.host, target.port))
+    door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return door
 
 
 def _migrate(connection: Connection, target: Target) -> None:
