@@ -18,7 +18,7 @@ CORE_TESTS := $(addprefix tests/,$(CORE)) tests/tables
 CORE_FILES := $(subst $(space),$(comma),$(foreach part,$(CORE),src/openmetering/$(part)/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev run test check lint types contracts cover rest docs bench fuzz format lock clean
+.PHONY: help venv dev run test check lint types contracts cover rest docs bench stress fuzz format lock clean
 
 help: ## this list
 	@echo "openmetering: make TARGET"
@@ -90,6 +90,11 @@ docs: $(VENV)/.stamp-dev ## build the documentation; a warning is an error
 
 bench: $(VENV)/.stamp-dev ## the table of speeds and ratios
 	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python benchmarks/store.py --demand 10000
+
+stress: $(VENV)/.stamp-dev ## kill -9 200 times and an outage of the broker, with each database: about ten minutes
+	@OPENMETERING_STRESS_KILLS=200 OPENMETERING_STRESS_TELEGRAMS=200000 OPENMETERING_STRESS_OUTAGE=120 \
+	  OPENMETERING_REQUIRE_SERVICES=1 $(PYTEST) -s tests/stress
 
 fuzz: $(VENV)/.stamp-dev ## mutated telegrams: only our errors, no hang, no growth
 	@$(BIN)/python fuzz/run.py

@@ -486,3 +486,13 @@ def test_merging_keeps_every_reception(heard_at: list[tuple[int, int, str]]) -> 
             ((octets, at),) = opened._link.rows("SELECT octets, received_at FROM frames WHERE id = ?", (place.frame_id,))
             assert octets == item.frame
             assert abs(at - item.received_at) <= opened.merge_window
+
+
+def test_the_same_reception_stays_with_its_frame(url: str) -> None:
+    with Store.open(url) as opened:
+        first, near, later = (heard(radio(1), at, "a") for at in (5.0, 7.0, 8.0))
+        assert [item.new for item in opened.append([first, near, later])] == [True, False, True]
+        again = opened.append([near])
+        assert opened.counts().receptions == 3
+        assert again[0].frame_id == opened.append([first])[0].frame_id
+        assert opened.counts().receptions == 3

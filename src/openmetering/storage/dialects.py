@@ -49,6 +49,9 @@ class Link(Protocol):
     def add_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Rows, leaving out those that are there."""
 
+    def replace(self, table: str, columns: Sequence[str], keys: int, rows: Sequence[Sequence[Cell]]) -> None:
+        """Rows, in the place of those with the same first ``keys`` columns; each key once."""
+
     def numbers(self, table: str, count: int) -> Sequence[int]:
         """Numbers for new rows of a table; inside a transaction."""
 
@@ -101,6 +104,9 @@ class SqliteLink:
     def add_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         self.connection.executemany(f"{_insert(table, tuple(columns))} ON CONFLICT DO NOTHING", rows)
 
+    def replace(self, table: str, columns: Sequence[str], keys: int, rows: Sequence[Sequence[Cell]]) -> None:
+        self.connection.executemany(f"{_insert(table, tuple(columns))} {_in_place(columns, keys)}", rows)
+
     def numbers(self, table: str, count: int) -> Sequence[int]:
         (last,) = self.connection.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
         return range(last + 1, last + 1 + count)
@@ -135,6 +141,12 @@ class SqliteLink:
 @lru_cache(maxsize=64)
 def _insert(table: str, columns: tuple[str, ...]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _in_place(columns: Sequence[str], keys: int) -> str:
+    """What an insert does where a row with the same first columns is there."""
+    changes = ", ".join(f"{name} = excluded.{name}" for name in columns[keys:])
+    return f"ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {changes}"
 
 
 class PostgresLink:
@@ -195,11 +207,17 @@ class PostgresLink:
             self._execute(f"COPY {table} ({', '.join(columns)}) FROM STDIN", (), copy_text(rows))
 
     def add_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+        self._insert(table, columns, rows, "ON CONFLICT DO NOTHING")
+
+    def replace(self, table: str, columns: Sequence[str], keys: int, rows: Sequence[Sequence[Cell]]) -> None:
+        self._insert(table, columns, rows, _in_place(columns, keys))
+
+    def _insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], otherwise: str) -> None:
         names, marks = ", ".join(columns), f"({', '.join('?' * len(columns))})"
         step = max(1, _MOST_VALUES // len(columns))
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
-            statement = f"INSERT INTO {table} ({names}) VALUES {', '.join([marks] * len(some))} ON CONFLICT DO NOTHING"
+            statement = f"INSERT INTO {table} ({names}) VALUES {', '.join([marks] * len(some))} {otherwise}"
             self._execute(statement, [cell for row in some for cell in row])
 
     def numbers(self, table: str, count: int) -> Sequence[int]:

@@ -77,6 +77,21 @@ def _known(link: Link, numbers: Sequence[int], low: float, high: float) -> dict[
     return found
 
 
+def _heard(link: Link, known: Mapping[int, Sequence[_Known]]) -> dict[tuple[int, int, float], _Known]:
+    """Which frame the receptions of these frames belong to, by identity, source and time."""
+    frames = {frame.number: (number, frame) for number, alike in known.items() for frame in alike}
+    found: dict[tuple[int, int, float], _Known] = {}
+    ids = list(frames)
+    for start in range(0, len(ids), _PART):
+        condition, values = link.among("frame_id", ids[start : start + _PART])
+        for frame_id, source_id, at in link.rows(
+            f"SELECT frame_id, source_id, received_at FROM receptions WHERE {condition}", values
+        ):
+            number, frame = frames[frame_id]
+            found[number, source_id, at] = frame
+    return found
+
+
 def store_receptions(
     link: Link, receptions: Sequence[Observation], sources: Mapping[str, int], merge_window: float, repeat_window: float
 ) -> list[Stored]:
@@ -85,11 +100,16 @@ def store_receptions(
     times = [item.received_at for item in receptions]
     widest = max(merge_window, repeat_window)
     known = _known(link, list({number for number, _ in identities}), min(times) - widest, max(times) + widest)
+    heard = _heard(link, known)
     placed: list[tuple[_Known, bool]] = []
     fresh: list[tuple[_Known, int, Observation]] = []
     for item, (number, repeated) in zip(receptions, identities, strict=True):
         alike = known.get(number)
-        frame = None if alike is None else _nearest(alike, item.received_at, repeat_window if repeated else merge_window)
+        # the very same reception belongs where it is, also when a frame that is nearer has come since
+        same = (number, sources[item.source], item.received_at)
+        frame = heard.get(same)
+        if frame is None and alike is not None:
+            frame = _nearest(alike, item.received_at, repeat_window if repeated else merge_window)
         new = frame is None
         if frame is None:
             frame = _Known(item.received_at, item.frame)
@@ -98,6 +118,7 @@ def store_receptions(
                 known[number] = [frame]
             else:
                 alike.append(frame)
+        heard[same] = frame
         placed.append((frame, new))
     if fresh:
         _insert_frames(link, fresh, sources)

@@ -288,9 +288,7 @@ class Store:
         now = time.time()
         rows = [(i.address, i.key_id, -1 if i.version is None else i.version, i.own, i.peer, i.digest, now) for i in fresh]
         with self._writing("keeping counters", "results", durable=True) as link:
-            for row in rows:
-                link.run("DELETE FROM counters WHERE address = ? AND key_id = ? AND version = ?", row[:3])
-            link.insert("counters", _COUNTERS, rows)
+            link.replace("counters", _COUNTERS, 3, rows)
         known.update({(item.address, item.key_id, item.version): item for item in fresh})
 
     # -- questions --------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ CREATE TABLE frames (
     octets      BYTEA NOT NULL
 );
 CREATE INDEX frames_identity ON frames (identity, received_at);
-CREATE INDEX frames_received ON frames (received_at);
+CREATE INDEX frames_received ON frames USING brin (received_at);
 
 -- One row per receiver and frame. octets only where they differ from those of the frame (CRCs, hop bits).
 CREATE TABLE receptions (
