@@ -18,11 +18,11 @@ CORE_TESTS := $(addprefix tests/,$(CORE)) tests/tables
 CORE_FILES := $(subst $(space),$(comma),$(foreach part,$(CORE),src/openmetering/$(part)/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev run test check lint types contracts cover rest docs bench stress fuzz format lock clean
+.PHONY: help venv dev run test check lint types contracts cover rest docs screenshots bench stress fuzz format lock clean
 
 help: ## this list
 	@echo "openmetering: make TARGET"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # --- the environment -------------------------------------------------------
 
@@ -87,6 +87,9 @@ check: lint types contracts docs cover rest ## everything CI runs: all of `make 
 docs: $(VENV)/.stamp-dev ## build the documentation; a warning is an error
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "openmetering: documentation in docs/_build/html/index.html"
+
+screenshots: $(VENV)/.stamp-dev ## take the pictures of the documentation, by the same walk that tests the pages
+	@OPENMETERING_SCREENSHOTS=docs/_static/page OPENMETERING_REQUIRE_SERVICES=1 $(PYTEST) tests/interfaces/web/browser/test_walk.py
 
 bench: $(VENV)/.stamp-dev ## the table of speeds and ratios
 	@$(BIN)/python benchmarks/run.py

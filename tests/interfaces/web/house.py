@@ -26,7 +26,7 @@ from openmetering.services.gatewayd.health import Counts, SourceState
 from openmetering.services.headend.accounts import AccountRules, Accounts
 from openmetering.services.headend.guarded import Guarded
 from openmetering.services.headend.headend import HeadEnd
-from openmetering.services.headend.model import User
+from openmetering.services.headend.model import Node, User
 from openmetering.services.headend.vault import Vault
 from openmetering.storage.database import Database
 from openmetering.transport.reception import Reception
@@ -127,8 +127,8 @@ class House:
         return self.head_end.accounts.add(name, PASSWORD, role or name, tenant_id)
 
     def _move_in(self) -> None:
-        flat = next(node for node in self.head_end.registry.nodes() if node.name == "Flat 4")
-        self.head_end.registry.add_occupancy(self.people["consumer"], flat, datetime(2025, 12, 10, tzinfo=UTC))
+        since = datetime(2025, 12, 10, tzinfo=UTC)
+        self.head_end.registry.add_occupancy(self.people["consumer"], self.node("Flat 4"), since)
 
     def _fill(self, days: int) -> None:
         today = [one for at, one in Replay().items if isinstance(one, Reception) and at < NOW.timestamp()]
@@ -136,6 +136,15 @@ class House:
         for start in range(0, len(batch), _BATCH):
             self.head_end.ingest(batch[start : start + _BATCH], gateway="cellar")
         self.head_end.ingestor.flush()
+
+    def ask_for_jobs(self) -> None:
+        """Jobs that wait: one of the first administrator, two of the second; and a webhook."""
+        valve = self.device("cellar, water valve")
+        first, second = self.as_user(self.admin), self.as_user(self.second)
+        first.create_job(valve, "disconnector", '{"state":"disconnected"}')
+        second.create_job(valve, "disconnector", '{"state":"connected"}')
+        second.create_job(valve, "read")
+        first.add_webhook("https://hooks.example.org/metering", ("alarm", "job"), "a secret for the signature")
 
     def as_user(self, user: User) -> Guarded:
         """The head-end as somebody sees it."""
@@ -146,6 +155,10 @@ class House:
         found = self.head_end.registry.by_address(self.building.find(label).address)
         assert found is not None
         return found.id
+
+    def node(self, name: str) -> Node:
+        """A place by its name."""
+        return next(node for node in self.head_end.registry.nodes() if node.name == name)
 
     def sources(self, gateway: str) -> tuple[SourceState, ...] | None:
         """What the gateway in the cellar tells about its sources; the one in the attic tells nothing."""

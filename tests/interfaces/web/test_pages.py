@@ -12,50 +12,22 @@ from litestar.testing import TestClient
 
 from openmetering.interfaces.demo.building import key_files
 from openmetering.interfaces.demo.plan import read_building
-from openmetering.interfaces.web.pages import page_routes
 from openmetering.services.headend.model import ROLES
 from openmetering.services.headend.registry import DeviceChange
 from tests.interfaces.web.house import PASSWORD, House
-
-_TOKEN = re.compile(r'name="_csrf_token" value="([^"]*)"')
+from tests.interfaces.web.visitor import Visitor
+from tests.interfaces.web.walks import DOOR, NO_PAGES, pages, route_of, routes
 
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
     """The house with half a day of telegrams, and a meter of a stranger."""
     made = House(days=10)
+    made.ask_for_jobs()
     registry = made.head_end.registry
     made.foreign = registry.register("ELS-99999999-33-03", made.stranger.id, DeviceChange(label="not yours"))  # type: ignore[attr-defined]
     yield made
     made.close()
-
-
-class Visitor:
-    """A browser without a window."""
-
-    def __init__(self, house: House, name: str = "", password: str = PASSWORD) -> None:
-        self.client = TestClient(house.app())
-        self.client.follow_redirects = False
-        if name:
-            answer = self.send("/login", {"name": name, "password": password, "next": "/"}, form="/login")
-            assert answer.status_code == 303, answer.text
-
-    def get(self, path: str):  # type: ignore[no-untyped-def]
-        """Open a page."""
-        return self.client.get(path)
-
-    def token(self, path: str) -> str:
-        """The token of the forms of a page."""
-        found = _TOKEN.search(self.get(path).text)
-        assert found is not None
-        return found[1]
-
-    def send(self, path: str, data: dict[str, str], *, form: str = "/account", files: dict[str, bytes] | None = None):  # type: ignore[no-untyped-def]
-        """Send a form."""
-        fields = {**data, "_csrf_token": self.token(form)}
-        if files is None:
-            return self.client.post(path, data=fields)
-        return self.client.post(path, data=fields, files={name: (name, octets) for name, octets in files.items()})
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +48,7 @@ def visitor(house: House) -> Callable[[str], Visitor]:
 
 def test_nobody_gets_in_without_signing_in(house: House) -> None:
     visitor = Visitor(house)
-    for path in pages(house):
+    for path in paths(house):
         answer = visitor.get(path)
         assert answer.status_code == 303, path
         assert answer.headers["location"].startswith("/login")
@@ -160,6 +132,9 @@ _NEEDS = {
     r"/meters/\d+/telegrams/\d+": ("read", "telegrams"),
     r"/meters/\d+/(radio|security)": ("read", "devices"),
     r"/meters/\d+/events": ("read", "alarms"),
+    r"/(places(/\d+)?|points/\d+)": ("read", "nodes"),
+    r"/tenants": ("read", "tenants"),
+    r"/webhooks": ("read", "webhooks"),
     r"/alarms": ("read", "alarms"),
     r"/jobs(/new|/\d+)?": ("read", "jobs"),
     r"/gateways(/\d+)?": ("read", "gateways"),
@@ -173,39 +148,27 @@ _NEEDS = {
 }
 
 
-def pages(house: House) -> list[str]:
-    """A path for every page."""
-    meter = house.device("flat 4, cold water (leaks from 14:05 to the end of the day)")
-    address = house.building.find("flat 4, cold water (leaks from 14:05 to the end of the day)").address
-    frame = house.head_end.readings.telegrams(address, None, 1).items[0].frame_id
-    valve = house.device("cellar, water valve")
-    if house.head_end.jobs.find(1) is None:
-        house.as_user(house.admin).create_job(valve, "read")
+def paths(house: House) -> list[str]:
+    """A path for every page and for what is fetched; of the meters that one which the consumer may see."""
+    label = "flat 4, cold water (leaks from 14:05 to the end of the day)"
+    frame = house.head_end.readings.telegrams(house.building.find(label).address, None, 1).items[0].frame_id
     tabs = ("", "/history", "/plot", "/telegrams", f"/telegrams/{frame}", "/radio", "/security", "/events", "/edit")
-    return [
-        "/", "/overview", "/meters", "/meters/new", *(f"/meters/{meter}{tab}" for tab in tabs), "/alarms", "/jobs", "/jobs/1",
-        "/jobs/new", "/gateways", "/gateways/1", "/keys", "/import/keys", "/import/devices", "/export/devices.csv", "/users",
-        f"/users/{house.admin.id}", "/users/rights", "/account", "/audit",
-    ]  # fmt: skip
+    own = [f"/meters/{house.device(label)}{tab}" for tab in tabs]
+    others = [path for path in pages(house).values() if not re.match(r"/meters/\d", path)]
+    return [*own, *others, "/overview", "/export/devices.csv"]
 
 
-def test_every_page_is_in_the_matrix(house: House) -> None:
-    known = [re.compile(pattern) for pattern in _NEEDS]
-    for path in pages(house):
-        assert any(one.fullmatch(path) for one in known), path
-    routes = {
-        path for router in page_routes() for route in router.routes for path in [route.path_format] if "GET" in route.methods
-    }
-    shown = {re.sub(r"\d+", "{}", urlsplit(path).path) for path in pages(house)}
-    shown |= {"/login", "/login/once/{}", "/static/{}", "/live"}
-    assert {re.sub(r"\{[^}]*\}", "{}", path) for path in routes} == shown
+def test_every_route_is_walked(house: House) -> None:
+    assert {route_of(path) for path in pages(house).values()} | NO_PAGES | DOOR == routes()
+    for path in paths(house):
+        assert any(re.fullmatch(pattern, urlsplit(path).path) for pattern in _NEEDS), path
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_pages_open_for_those_who_may(visitor: Callable[[str], Visitor], house: House, role: str) -> None:
     guarded = house.as_user(house.people[role])
-    for path in pages(house):
-        needed = next(needed for pattern, needed in _NEEDS.items() if re.fullmatch(pattern, path))
+    for path in paths(house):
+        needed = next(needed for pattern, needed in _NEEDS.items() if re.fullmatch(pattern, urlsplit(path).path))
         answer = visitor(role).get(path)
         if guarded.can(*needed):
             assert answer.status_code == 200, (role, path, answer.text[-300:])
@@ -254,13 +217,13 @@ def test_keys_are_on_no_page(visitor: Callable[[str], Visitor], house: House) ->
     lines = key_files(read_building())[1].splitlines()[1:]
     secrets = [line.split(",")[1] for line in lines]
     assert len(secrets) > 40
-    for path in [*pages(house), f"/meters/{house.device('flat 1, cold water')}/security"]:
+    for path in [*paths(house), f"/meters/{house.device('flat 1, cold water')}/security"]:
         text = visitor("admin").get(path).text.upper()
         assert not any(secret in text for secret in secrets), path
 
 
 def test_pages_load_nothing_from_elsewhere(visitor: Callable[[str], Visitor], house: House) -> None:
-    for path in pages(house):
+    for path in paths(house):
         answer = visitor("admin").get(path)
         if not answer.headers["content-type"].startswith("text/html"):
             continue
@@ -350,7 +313,7 @@ def test_users(visitor: Callable[[str], Visitor], house: House) -> None:
     short = admin.send("/users", {**data, "name": "other", "password": "short"})
     assert short.status_code == 400
     assert "short" not in re.sub(r"too short|shorter", "", short.text.split("<main")[1])
-    flat = next(one for one in house.head_end.registry.nodes() if one.name == "Flat 2")
+    flat = house.node("Flat 2")
     admin.send(path, {"what": "home", "node": str(flat.id), "since": "2025-12-31T00:00"})
     page = admin.get(path).text
     assert "Flat 2" in page

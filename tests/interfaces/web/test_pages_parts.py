@@ -18,8 +18,10 @@ from openmetering.interfaces.web.pages import job_forms
 from openmetering.interfaces.web.pages.charts import consumption, numbers
 from openmetering.interfaces.web.pages.diagnosis import STAGES, Facts, diagnose, recent
 from openmetering.interfaces.web.pages.forms import Form
+from openmetering.interfaces.web.pages.lists import chosen, part
 from openmetering.interfaces.web.pages.live import Gathering, names_of
 from openmetering.interfaces.web.pages.looks import (
+    alarm_detail,
     device_icon,
     device_tone,
     main_readings,
@@ -236,7 +238,7 @@ def test_files_do_not_pile_up() -> None:
 
 # -- news -----------------------------------------------------------------------------------------
 
-ALARM = Alarm(1, 7, "leak", "critical", "raised", NOW, "water leakage")
+ALARM = Alarm(1, 7, "leak", "critical", "raised", NOW, "", "water leakage")
 JOB = Job(3, 8, "read", "{}", "queued", 1, NOW)
 
 
@@ -295,11 +297,12 @@ def _reading(quantity: str = "volume", value: str | None = "12.5", unit: str = "
 
 def test_values_are_shown_exactly() -> None:
     german = Words("de")
-    assert shown(_reading(value="1234567.50"), german).text == "1.234.567,50 m³"
-    assert shown(_reading("energy", "12428000", "Wh"), german).text == "12.428,000 kWh"
+    volume, energy = shown(_reading(value="1234567.50"), german), shown(_reading("energy", "12428000", "Wh"), german)
+    assert (volume.value, volume.unit) == ("1.234.567,50", "m³")
+    assert (energy.value, energy.unit) == ("12.428,000", "kWh")
     assert shown(_reading(value=None, error="record.value"), german).value == "Fehler: record.value"
     assert shown(_reading(value=None), german).value == "–"
-    assert shown(_reading("date time", "2026-01-14T12:00", "", exponent=None), german).value == "2026-01-14 12:00"
+    assert shown(_reading("date time", "2026-01-14T12:00", "", exponent=None), german).value == "14.01.2026 12:00"
     several = _reading(storage=1, tariff=2, subunit=3, function="maximum", qualifiers="x")
     assert shown(several, german).detail == "Höchstwert, Speicher 1, Tarif 2, Untereinheit 3, x"
 
@@ -308,7 +311,7 @@ def test_scaling_keeps_every_digit() -> None:
     assert scaled("9999", "Wh") == ("9999", "Wh")
     assert scaled("-12428001", "Wh") == ("-12428.001", "kWh")
     assert scaled("123456", "m3") == ("123456", "m³")
-    assert shortened("A" * 33) == "A" * 31 + "…"
+    assert shortened("A" * 25) == "A" * 23 + "…"
 
 
 def test_what_stands_for_a_meter() -> None:
@@ -333,3 +336,21 @@ def test_pictures_and_tones() -> None:
 def test_ways_back_stay_here(path: str | None) -> None:
     assert own_path(path) == "/"
     assert own_path("/meters?q=1") == "/meters?q=1"
+
+
+def test_parts_of_a_list() -> None:
+    tabs = {"open": (), "all": ()}
+    assert [chosen(tabs, which) for which in ("all", "open", "nonsense", "")] == ["all", "open", "open", "open"]
+    first = part("/alarms", {"state": "all", "q": "", "node": None}, None, 17)
+    assert (first.self, first.first, first.next) == ("/alarms?state=all", "", "/alarms?state=all&before=17")
+    last = part("/users", {}, 5, None, name="after")
+    assert (last.self, last.first, last.next) == ("/users?after=5", "/users", "")
+
+
+def test_reasons_of_alarms() -> None:
+    german = Words("de")
+    told = Alarm(1, 1, "leak", "critical", "raised", NOW, "", "water leakage")
+    assert alarm_detail(told, german) == "Wasser tritt aus"
+    wrong = msgspec.structs.replace(told, kind="wrong-key", value="key.mismatch.verification")
+    assert alarm_detail(wrong, Words("en")) == "The key does not open its telegrams."
+    assert alarm_detail(msgspec.structs.replace(told, value="status 13h"), german) == "status 13h"

@@ -16,8 +16,9 @@ from openmetering.interfaces.web.pages.job_forms import fields
 from openmetering.interfaces.web.pages.visit import THEMES
 from openmetering.services.headend.conditions import KINDS as ALARM_KINDS
 from openmetering.services.headend.jobs.kinds import KINDS
-from openmetering.services.headend.model import ALARM_STATES, DEVICE_STATES, JOB_STATES, ROLES
+from openmetering.services.headend.model import ALARM_STATES, DEVICE_STATES, JOB_STATES, NODE_KINDS, ROLES
 from openmetering.services.headend.rights import PERMISSIONS
+from openmetering.services.headend.webhooks import EVENTS
 from openmetering.tables import FAULTS
 
 _WEB = files("openmetering.interfaces.web")
@@ -31,6 +32,9 @@ _LISTS = {
     "device": DEVICE_STATES,
     "alarm": ALARM_STATES,
     "job": JOB_STATES,
+    "node": NODE_KINDS,
+    "event-kind": tuple(EVENTS),
+    "proof": ("2f2f", "ell-crc", "mac", "tag"),
     "role": ROLES,
     "role-short": ROLES,
     "alarm-kind": tuple(ALARM_KINDS),
@@ -48,6 +52,7 @@ _LISTS = {
 #: keys that are made from parts in code or templates
 _MADE = (
     *(f"{group}.{name}" for group, names in _LISTS.items() for name in names),
+    *(f"place.points.{number}" for number in ("one", "other")),
     *(f"stage.{name}.{part}" for name, *_ in STAGES for part in ("title", "good", "advice")),
     "stage.gateway.bad",
 )
@@ -84,7 +89,7 @@ def _used() -> set[str]:
     found = set()
     for text in _TEMPLATES.values():
         found |= set(re.findall(r"(?<![\w.])t\(\s*'([a-z0-9.-]+)'\s*[,)]", text))
-        found |= set(re.findall(r"'((?:import|radio|alarms|edit|users)\.[a-z-]+)'", text))
+        found |= set(re.findall(r"'((?:import|radio|alarms|edit|users|point)\.[a-z-]+)'", text))
     for text in _CODE.values():
         found |= set(re.findall(r"(?:\.t|words)\(\s*\"([a-z0-9.-]+)\"", text))
     return found
@@ -178,6 +183,18 @@ def test_language_of_the_browser(header: str, locale: str) -> None:
 def test_numbers(text: str, english: str, german: str) -> None:
     assert formats.number(text, "en") == english
     assert formats.number(text, "de") == german
+
+
+def test_lengths_of_time() -> None:
+    assert [formats.duration(86_400 * 2, Words(locale)) for locale in LOCALES] == ["2 days", "2 Tage"]
+    assert [formats.duration(4800, Words(locale)) for locale in LOCALES] == ["80 min", "80 min"]
+
+
+def test_times_of_meters() -> None:
+    assert formats.meter_time("2025-12-31", "de") == "31.12.2025"
+    assert formats.meter_time("2025-12-31T23:59", "de") == "31.12.2025 23:59"
+    assert formats.meter_time("2025-12-31T23:59", "en") == "2025-12-31 23:59"
+    assert formats.meter_time("not set", "de") == "not set"
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ CALLS: dict[str, Callable[[Guarded, Place], object]] = {
     "place": lambda s, p: s.place(p.device),
     "assignments": lambda s, p: s.assignments(device_id=p.device),
     "assign": lambda s, p: s.assign(p.loose, p.spare, START),
+    "move_device": lambda s, p: s.move_device(p.loose, p.spare, START),
     "end_assignment": lambda s, p: s.end_assignment(p.assignment, START + timedelta(days=1)),
     "add_occupancy": lambda s, p: s.add_occupancy(p.consumer, p.site, START),
     "end_occupancy": lambda s, p: s.end_occupancy(p.occupancy, START + timedelta(days=1)),

@@ -35,6 +35,7 @@ COMMANDS = (
     "gateway",
     "headend",
     "up",
+    "backup",
 )
 
 app = typer.Typer(
@@ -65,7 +66,7 @@ def _needed(arguments: Sequence[str]) -> Sequence[str]:
     return arguments[:1] if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
-for _name in _needed(sys.argv[1:]):
+for _name in _needed(["backup"] if sys.argv[1:2] == ["restore"] else sys.argv[1:]):
     importlib.import_module(f"openmetering.interfaces.cli.{_name}").register(app)
 
 

@@ -254,6 +254,27 @@ class Places(Guard):
             self.note("end assignment", f"assignment {assignment_id}", valid_to.isoformat())
         return made
 
+    @needs("write", "nodes")
+    def move_device(self, scope: Scope, device_id: int, point_id: int | None, since: datetime, *, replace: bool = False) -> None:
+        """From then on the device measures another point (None: none); with ``replace`` in the place of the meter there.
+
+        What was measured until then ends, all or nothing. Raises InputError (``access.unknown``, ``access.invalid``,
+        ``access.conflict``)
+        """
+        device, registry = self.seen_device(scope, device_id), self._head.registry
+        point = None if point_id is None else self._seen_point(scope, point_id)
+        with self._head.writing():
+            ending = {one.id: one for one in registry.assignments(device_id=device_id)}
+            if replace and point is not None:
+                ending |= {one.id: one for one in registry.assignments(point_id=point.id)}
+            for one in ending.values():
+                if one.valid_from <= since and (one.valid_to is None or since < one.valid_to):
+                    registry.end_assignment(one, since)
+            if point is not None:
+                registry.assign(device, point, since)
+            where = "no point" if point is None else f"point {point.id}"
+            self.note("move device", f"device {device_id}", f"{where} from {since.isoformat()}{' replacing' if replace else ''}")
+
     @needs("read", "occupancies", personal=True)
     def occupancies(self, scope: Scope, user_id: int | None = None, node_id: int | None = None) -> tuple[Occupancy, ...]:
         """Who lives where and since when, of a user or of a node."""

@@ -14,16 +14,14 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 
 Browser, BrowserContext, Page = sync_api.Browser, sync_api.BrowserContext, sync_api.Page
 Enter = Callable[..., Page]
+SCREEN, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
     """The building with a month of history and jobs that wait."""
     made = House(days=31)
-    valve = made.device("cellar, water valve")
-    made.as_user(made.admin).create_job(valve, "disconnector", '{"state":"disconnected"}')
-    made.as_user(made.second).create_job(valve, "disconnector", '{"state":"connected"}')
-    made.as_user(made.second).create_job(valve, "read")
+    made.ask_for_jobs()
     yield made
     made.close()
 
@@ -87,7 +85,7 @@ def walker(browser: Browser, address: str, house: House) -> Iterator[Callable[..
 
     def make(name: str = "", *, locale: str = "en", dark: bool = False, phone: bool = False, script: bool = True) -> Walker:
         context = browser.new_context(
-            viewport={"width": 390, "height": 844} if phone else {"width": 1280, "height": 900},
+            viewport=PHONE if phone else SCREEN,
             color_scheme="dark" if dark else "light",
             locale=locale,
             timezone_id="Europe/Berlin",

@@ -1,121 +1,162 @@
 """Every page in both languages and both colour schemes, on a screen and on a phone: no trouble in the console, nothing that
-axe calls serious, nothing wider than the window. With OPENMETERING_SCREENSHOTS=folder the walk takes the pictures of the docs.
+axe calls serious, nothing wider than the window, and the keyboard reaches everything.
+
+A page is loaded once per language and looked at in all four ways. With OPENMETERING_SCREENSHOTS=folder the same walk takes
+the pictures of the documentation.
 """
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interfaces.web.browser.conftest import Walker
+from openmetering.interfaces.web.i18n import LOCALES
+from tests.interfaces.web.browser.conftest import PHONE, SCREEN, Walker
 from tests.interfaces.web.house import House
+from tests.interfaces.web.walks import PICTURES, pages
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
 pytestmark = pytest.mark.services
 
 _GRAVE = ("serious", "critical")
+_JUDGE = """options => axe.run({resultTypes: ["violations"], ...options}).then(found => found.violations.map(
+    rule => [rule.impact, rule.id, rule.nodes.slice(0, 3).map(node => node.target.join(" "))]))"""
+_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+#: the plot was drawn for the width that it has now
+_DRAWN = """(() => {
+    const plot = document.querySelector(".plot"), canvas = plot.querySelector("canvas");
+    return Math.abs(canvas.width / devicePixelRatio - plot.clientWidth) < 2;
+})()"""
 _FOLDER = os.environ.get("OPENMETERING_SCREENSHOTS", "")
-#: name, locale, dark, phone
-_LOOKS = (
-    ("desktop-light-en", "en", False, False),
-    ("desktop-dark-de", "de", True, False),
-    ("phone-light-de", "de", False, True),
-    ("phone-dark-en", "en", True, True),
-)
-_FRAME = "{frame}"
 
 
-def paths(house: House) -> dict[str, str]:
-    """Every page by name."""
-    meter, leaking = (
-        house.device("flat 1, cold water"),
-        house.device("flat 4, cold water (leaks from 14:05 to the end of the day)"),
-    )
-    closed, valve = house.device("flat 3, cold water"), house.device("cellar, water valve")
-    address = house.building.find("flat 1, cold water").address
-    frame = house.head_end.readings.telegrams(address, None, 1).items[0].frame_id
-    tabs = ("history", "telegrams", "radio", "security", "events", "edit")
-    return {
-        "overview": "/",
-        "meters": "/meters",
-        "meter-new": "/meters/new",
-        "meter": f"/meters/{meter}",
-        **{f"meter-{tab}": f"/meters/{meter}/{tab}" for tab in tabs},
-        "meter-history-line": f"/meters/{meter}/history?span=week&form=line",
-        "meter-without-key": f"/meters/{closed}",
-        "meter-without-key-security": f"/meters/{closed}/security",
-        "meter-leaking-events": f"/meters/{leaking}/events",
-        "telegram": f"/meters/{meter}/telegrams/{frame}",
-        "alarms": "/alarms",
-        "alarms-cleared": "/alarms?state=cleared",
-        "jobs": "/jobs",
-        "job-own": "/jobs/1",
-        "job": "/jobs/2",
-        "job-new": "/jobs/new",
-        "job-new-valve": f"/jobs/new?device={valve}&kind=disconnector",
-        "job-new-firmware": f"/jobs/new?device={valve}&kind=firmware",
-        "gateways": "/gateways",
-        "gateway": "/gateways/1",
-        "gateway-offline": "/gateways/2",
-        "keys": "/keys",
-        "import-keys": "/import/keys",
-        "import-devices": "/import/devices",
-        "users": "/users",
-        "user": f"/users/{house.people['consumer'].id}",
-        "rights": "/users/rights",
-        "account": "/account",
-        "audit": "/audit",
-    }
+def picture(walker: Walker, name: str, locale: str, dark: bool, phone: bool) -> None:
+    """Take the picture if the documentation shows it."""
+    file = PICTURES.get((name, locale, dark, phone))
+    if not _FOLDER or file is None:
+        return
+    session = walker.context.new_cdp_session(walker.page)
+    answer = session.send("Page.captureScreenshot", {"format": "webp", "quality": 82})
+    session.detach()
+    Path(_FOLDER).mkdir(parents=True, exist_ok=True)
+    Path(_FOLDER, f"{file}.webp").write_bytes(base64.b64decode(answer["data"]))
 
 
-def check(walker: Walker, name: str, look: str) -> list[str]:
-    """What is wrong with the page that is open."""
+def wait_until_drawn(walker: Walker) -> None:
+    """The plot follows the window a moment later (the policy of the page forbids ``wait_for_function``)."""
+    for _ in range(200):
+        if walker.page.evaluate(_DRAWN):
+            return
+        walker.page.wait_for_timeout(20)
+    raise AssertionError("the plot did not follow the window")
+
+
+def grave(walker: Walker, **options: object) -> list[str]:
+    """What axe calls serious or worse."""
+    found = walker.page.evaluate(_JUDGE, options)
+    return [f"axe {impact} {rule}: {targets}" for impact, rule, targets in found if impact in _GRAVE]
+
+
+def looks(walker: Walker, name: str, locale: str) -> Iterator[str]:
+    """What is wrong with the page that is open: light and dark, on a screen and on a phone."""
     page = walker.page
     page.wait_for_load_state("load")
-    wrong = [f"console: {trouble}" for trouble in walker.troubles]
+    if "history" in name:
+        page.wait_for_selector(".uplot canvas")
+    for dark in (False, True):
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        if (sum(int(part) for part in ground[4:-1].split(",")) < 200) is not dark:
+            yield f"the ground is {ground}"
+        for size in (SCREEN, PHONE):
+            phone = size is PHONE
+            page.set_viewport_size(size)
+            if page.evaluate(_WIDE):
+                yield f"wider than the window, phone={phone}"
+            if "history" in name:
+                wait_until_drawn(walker)
+            picture(walker, name, locale, dark, phone)
+            # what does not depend on colours is judged once per size, contrast once per colour scheme
+            if not dark:
+                yield from grave(walker, **({"rules": {"color-contrast": {"enabled": False}}} if phone else {}))
+            elif not phone:
+                yield from grave(walker, runOnly=["color-contrast"])
+    page.set_viewport_size(SCREEN)
+    yield from (f"console: {trouble}" for trouble in walker.troubles)
     walker.troubles.clear()
-    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-        wrong.append("wider than the window")
-    found = axe.Axe().run(page)
-    wrong += [
-        f"axe {rule['impact']} {rule['id']}: {[node['target'] for node in rule['nodes'][:3]]}"
-        for rule in found.response["violations"]
-        if rule["impact"] in _GRAVE
-    ]
-    if _FOLDER:
-        Path(_FOLDER).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(_FOLDER, f"{name}-{look}.png"))
-    return [f"{name} ({look}): {text}" for text in wrong]
 
 
-@pytest.mark.parametrize(("look", "locale", "dark", "phone"), _LOOKS)
-def test_every_page(walker: Callable[..., Walker], house: House, look: str, locale: str, dark: bool, phone: bool) -> None:
-    visitor = walker(locale=locale, dark=dark, phone=phone)
-    wrong: list[str] = []
-    assert visitor.go("/login") == 200
-    assert visitor.page.get_attribute("html", "lang") == locale
-    wrong += check(visitor, "login", look)
-    visitor = walker("admin", locale=locale, dark=dark, phone=phone)
-    for name, path in paths(house).items():
+@pytest.fixture
+def judged(walker: Callable[..., Walker]) -> Callable[..., Walker]:
+    """Makes walkers with axe in every page."""
+
+    def make(name: str = "", *, locale: str) -> Walker:
+        made = walker(name, locale=locale)
+        made.context.add_init_script(script=axe.Axe().axe_script)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_page(judged: Callable[..., Walker], house: House, locale: str) -> None:
+    guest = judged(locale=locale)
+    assert guest.go("/login") == 200
+    wrong = [f"login ({locale}): {text}" for text in looks(guest, "login", locale)]
+    visitor = judged("admin", locale=locale)
+    for name, path in pages(house).items():
         assert visitor.go(path) == 200, path
         assert visitor.page.get_attribute("html", "lang") == locale
-        if "history" in name:
-            visitor.page.wait_for_selector(".uplot canvas")
-        wrong += check(visitor, name, look)
+        wrong += [f"{name} ({locale}): {text}" for text in looks(visitor, name, locale)]
     assert not wrong, "\n".join(wrong)
-    ground = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (sum(int(part) for part in ground[4:-1].split(",")) < 200) is dark
 
 
-def test_consumer_sees_the_own_flat_only(walker: Callable[..., Walker], house: House) -> None:
-    visitor = walker("consumer")
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_consumer_sees_the_own_flat_only(judged: Callable[..., Walker], house: House, locale: str) -> None:
+    visitor = judged("consumer", locale=locale)
+    visitor.go("/")
     assert visitor.page.locator(".unit h3").all_inner_texts() == ["Flat 4"]
-    links = visitor.page.locator("#menu .links a").all_inner_texts()
-    assert [text.split("\n")[0] for text in links] == ["Overview", "Meters", "Alarms", "API help"]
-    assert not check(visitor, "overview-consumer", "desktop-light-en")
+    links = visitor.page.locator("#menu .links a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links == ["/", "/meters", "/alarms", "/api"]
+    assert not list(looks(visitor, "overview-consumer", locale))
     assert visitor.go(f"/meters/{house.device('flat 1, cold water')}") == 404
     assert visitor.go("/audit") == 403
+
+
+_PARTS = 8  #: a field for a time has a stop for each of its parts
+_FOCUS = """() => {
+    const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
+    const ring = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+    const inside = box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+    return {place: focusable.indexOf(one), words: one.outerHTML.slice(0, 80), shown: ring && inside, body: one === document.body};
+}"""
+_FOCUSABLE = """() => {
+    globalThis.focusable = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+        .filter(one => one.type !== "hidden" && !one.disabled && one.checkVisibility());
+    return focusable.length;
+}"""
+
+
+@pytest.mark.parametrize("name", ["meter-radio", "point", "job-new-valve", "alarms", "webhooks", "meter-history"])
+def test_the_keyboard_reaches_everything_in_order(walker: Callable[..., Walker], house: House, name: str) -> None:
+    visitor = walker("admin")
+    page = visitor.page
+    visitor.go(pages(house)[name])
+    page.wait_for_load_state("load")
+    number = page.evaluate(_FOCUSABLE)
+    seen = []
+    for _ in range(number * _PARTS):
+        page.keyboard.press("Tab")
+        focus = page.evaluate(_FOCUS)
+        if focus["body"]:
+            break
+        assert focus["shown"], focus["words"]
+        if focus["place"] >= 0:
+            seen.append(focus["place"])
+    assert seen == sorted(seen)
+    assert set(seen) == set(range(number)), sorted(set(range(number)) - set(seen))

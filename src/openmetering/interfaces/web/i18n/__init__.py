@@ -8,7 +8,7 @@ stays as the standard has it.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -89,6 +89,10 @@ class Words:
         """The word for a value of a closed list (``state.active``); the value itself where the list has grown."""
         key = f"{group}.{value}"
         return self(key) if self.has(key) else value
+
+    def names(self, group: str, values: Iterable[str]) -> list[tuple[str, str]]:
+        """Values of a closed list with their words, for a choice."""
+        return [(value, self.name(group, value)) for value in values]
 
     def term(self, text: str) -> str:
         """A term of the tables (medium, quantity) in this language."""

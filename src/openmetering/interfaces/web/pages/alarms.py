@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import get, post
 
 from openmetering.interfaces.web.pages.forms import Form, Posted
 from openmetering.interfaces.web.pages.inputs import Before, Id, State
-from openmetering.interfaces.web.pages.looks import alarm_title, severity_tone
+from openmetering.interfaces.web.pages.lists import Part, chosen, part
+from openmetering.interfaces.web.pages.looks import alarm_detail, alarm_title, severity_tone
 from openmetering.interfaces.web.pages.names import Names
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, own_path, redirect
 from openmetering.services.headend.model import Alarm
@@ -31,6 +31,7 @@ class Row(msgspec.Struct, frozen=True):
 
     alarm: Alarm
     title: str
+    detail: str
     tone: str
     device: str
     by: str
@@ -42,36 +43,34 @@ class View(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     tabs: tuple[str, ...]
     state: str
-    self: str
-    first: str
-    next: str
+    part: Part
 
 
 @get("/alarms", sync_to_thread=True)
 def alarms(visit: Visiting, which: State = "open", before: Before = None) -> Html:
     """Alarms, the newest first."""
-    state = which if which in _TABS else "open"
+    state = chosen(_TABS, which)
     page = visit.session.alarms(states=_TABS[state], before=before, limit=_PAGE)
     names = Names(visit)
     view = View(
         tuple(_row(visit, names, one) for one in page.items),
         tuple(_TABS),
         state,
-        _path(state, before),
-        _path(state, None) if before is not None else "",
-        _path(state, page.after) if page.after is not None else "",
+        part("/alarms", {"state": state}, before, page.after),
     )
     return visit.render("alarms_live.html" if visit.is_part else "alarms.html", view)
 
 
-def _path(state: str, before: int | None) -> str:
-    query = {"state": state} | ({} if before is None else {"before": str(before)})
-    return f"/alarms?{urlencode(query)}"
-
-
 def _row(visit: Visit, names: Names, one: Alarm) -> Row:
     tone = "idle" if one.state == "cleared" else severity_tone(one.severity)
-    return Row(one, alarm_title(one.kind, visit.t), tone, names.device(one.device_id), names.user(one.acknowledged_by))
+    return Row(
+        one,
+        alarm_title(one.kind, visit.t),
+        alarm_detail(one, visit.t),
+        tone,
+        names.device(one.device_id),
+        names.user(one.acknowledged_by),
+    )
 
 
 @post("/alarms/{alarm_id:int}/acknowledge", sync_to_thread=True)

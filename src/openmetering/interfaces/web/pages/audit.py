@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import get
 
 from openmetering.interfaces.web.pages.inputs import Before, OptionalId, Text
+from openmetering.interfaces.web.pages.lists import Part, part
 from openmetering.interfaces.web.pages.names import Names
 from openmetering.interfaces.web.pages.visit import Html, Visiting
 from openmetering.services.headend.model import AuditEntry
@@ -31,8 +31,7 @@ class View(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     user: int | None
     thing: str
-    first: str
-    next: str
+    part: Part
 
 
 @get("/audit", sync_to_thread=True)
@@ -41,12 +40,10 @@ def audit(visit: Visiting, before: Before = None, user: OptionalId = None, thing
     thing = thing.strip()[:80]
     page = visit.session.audit(before=before, limit=_PAGE, user_id=user, thing=thing or None)
     names = Names(visit)
-    query = {name: str(value) for name, value in (("user", user), ("thing", thing)) if value}
     view = View(
         tuple(Row(one, names.user(one.user_id)) for one in page.items),
         user,
         thing,
-        f"/audit?{urlencode(query)}" if before is not None else "",
-        f"/audit?{urlencode({**query, 'before': page.after})}" if page.after is not None else "",
+        part("/audit", {"user": user, "thing": thing}, before, page.after),
     )
     return visit.render("audit.html", view)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import get, post
@@ -12,8 +11,9 @@ from litestar import get, post
 from openmetering.errors import InputError
 from openmetering.interfaces.web.pages.forms import Form, Posted
 from openmetering.interfaces.web.pages.inputs import After, Id, OptionalId, State, Text
+from openmetering.interfaces.web.pages.lists import Part, part
 from openmetering.interfaces.web.pages.looks import device_icon, device_tone
-from openmetering.interfaces.web.pages.places import place_of, points_of, way
+from openmetering.interfaces.web.pages.tree import points_of, way, way_text
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.model import DEVICE_STATES, Device, MeteringPoint, Node, Tenant
 from openmetering.services.headend.problems import unknown
@@ -43,8 +43,8 @@ class View(msgspec.Struct, frozen=True):
     states: tuple[str, ...]
     node: int | None
     place: str
-    first: str
-    next: str
+    profiles: bool
+    part: Part
 
 
 class Spot(msgspec.Struct, frozen=True):
@@ -72,7 +72,6 @@ def meters(visit: Visiting, q: Text = "", which: State = "", node: OptionalId = 
     state = which if which in DEVICE_STATES else ""
     wanted = DeviceFilter(state=state or None, text=q.strip()[:100] or None, node_id=node)
     page = visit.session.devices(wanted, after=after, limit=_PAGE)
-    query = {name: value for name, value in (("q", q.strip()), ("state", state), ("node", node)) if value}
     rows = [Row(one, device_icon(one), device_tone(one), visit.t.name("device", one.state)) for one in page.items]
     view = View(
         tuple(rows),
@@ -81,8 +80,8 @@ def meters(visit: Visiting, q: Text = "", which: State = "", node: OptionalId = 
         DEVICE_STATES,
         node,
         _node_name(visit, node),
-        f"/meters?{urlencode(query)}" if after else "",
-        f"/meters?{urlencode({**query, 'after': page.after})}" if page.after is not None else "",
+        any(one.profile for one in page.items),
+        part("/meters", {"q": q.strip(), "state": state, "node": node}, after, page.after, name="after"),
     )
     return visit.render("meters.html", view)
 
@@ -94,7 +93,7 @@ def _node_name(visit: Visit, node_id: int | None) -> str:
     nodes = {one.id: one for one in visit.session.nodes()}
     if node_id not in nodes:
         raise unknown("node", node_id)
-    return _way(nodes[node_id], nodes)
+    return way_text(way(nodes[node_id], nodes))
 
 
 # -- taking one over ------------------------------------------------------------------------------
@@ -153,15 +152,11 @@ def assign(visit: Visiting, device_id: Id, data: Posted) -> Html:
     form, session = Form(data), visit.session
     since = form.moment("since") or visit.now
     try:
-        current = place_of(visit, device_id).assignment
         node, name = form.number("node"), form.text("point_name")
         point = form.number("point")
         if point is None and node is not None and name:
             point = session.add_point(node, name, session.device(device_id).medium).id
-        if current is not None:
-            session.end_assignment(current.id, since)
-        if point is not None:
-            session.assign(device_id, point, since)
+        session.move_device(device_id, point, since)
     except InputError as error:
         return visit.render("meter_edit.html", _edit_view(visit, device_id, {}, visit.fault_text(error)), status=400)
     return redirect(f"/meters/{device_id}/edit", done="placed")
@@ -188,14 +183,14 @@ def _edit_view(visit: Visit, device_id: int, entered: Mapping[str, str], fault: 
     may_place = visit.can("write", "nodes")
     nodes = {node.id: node for node in session.nodes()} if may_place else {}
     spots = tuple(_spots(points_of(visit), nodes)) if may_place else ()
-    point = place_of(visit, device_id).point if may_place else None
+    point = session.place(device_id).point if may_place else None
     return EditView(
         device,
         entered,
         (),
         tuple(sorted(spots, key=lambda one: one.name)),
         None if point is None else point.id,
-        tuple(sorted((Spot(one.id, _way(one, nodes)) for one in nodes.values()), key=lambda one: one.name)),
+        tuple(sorted((Spot(one.id, way_text(way(one, nodes))) for one in nodes.values()), key=lambda one: one.name)),
         fault,
     )
 
@@ -204,8 +199,4 @@ def _spots(points: Iterator[MeteringPoint], nodes: Mapping[int, Node]) -> Iterat
     for point in points:
         node = nodes.get(point.node_id)
         if node is not None:
-            yield Spot(point.id, f"{_way(node, nodes)} · {point.name}")
-
-
-def _way(node: Node, nodes: Mapping[int, Node]) -> str:
-    return " · ".join(one.name for one in way(node, nodes))
+            yield Spot(point.id, f"{way_text(way(node, nodes))} · {point.name}")

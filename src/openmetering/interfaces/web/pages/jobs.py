@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import get, post
@@ -12,10 +11,11 @@ from openmetering.errors import InputError
 from openmetering.interfaces.web.pages import formats, job_forms
 from openmetering.interfaces.web.pages.forms import Form, PostedFile
 from openmetering.interfaces.web.pages.inputs import Before, Id, OptionalId, State, Text
+from openmetering.interfaces.web.pages.lists import Part, chosen, part
 from openmetering.interfaces.web.pages.looks import job_tone
 from openmetering.interfaces.web.pages.names import Names
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
-from openmetering.services.headend.jobs.kinds import plan_of, resource
+from openmetering.services.headend.jobs.kinds import resource
 from openmetering.services.headend.model import Device, Job, JobStep
 
 __all__ = ["approve", "cancel", "create", "job", "jobs", "new_job"]
@@ -28,6 +28,7 @@ _TABS: Final[dict[str, tuple[str, ...]]] = {
 }
 _WAITING: Final = ("draft", "awaiting-approval", "queued", "running")
 _PAGE: Final = 50
+_FEW: Final = 3  #: parameters in a line of the list
 _MOST_DEVICES: Final = 500
 
 
@@ -36,7 +37,7 @@ class Row(msgspec.Struct, frozen=True):
 
     job: Job
     title: str
-    meaning: str
+    detail: str
     tone: str
     device: str
     by: str
@@ -49,9 +50,7 @@ class View(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
     tabs: tuple[str, ...]
     state: str
-    self: str
-    first: str
-    next: str
+    part: Part
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -100,30 +99,23 @@ class FormView(msgspec.Struct, frozen=True):
 @get("/jobs", sync_to_thread=True)
 def jobs(visit: Visiting, which: State = "open", before: Before = None) -> Html:
     """Jobs, the newest first."""
-    state = which if which in _TABS else "open"
+    state = chosen(_TABS, which)
     page = visit.session.jobs(states=_TABS[state], before=before, limit=_PAGE)
     names = Names(visit)
     view = View(
         tuple(_row(visit, names, one) for one in page.items),
         tuple(_TABS),
         state,
-        _path(state, before),
-        _path(state, None) if before is not None else "",
-        _path(state, page.after) if page.after is not None else "",
+        part("/jobs", {"state": state}, before, page.after),
     )
     return visit.render("jobs_live.html" if visit.is_part else "jobs.html", view)
-
-
-def _path(state: str, before: int | None) -> str:
-    query = {"state": state} | ({} if before is None else {"before": str(before)})
-    return f"/jobs?{urlencode(query)}"
 
 
 def _row(visit: Visit, names: Names, one: Job) -> Row:
     return Row(
         one,
         visit.t.name("job-kind", one.kind),
-        _meaning(one),
+        _detail(visit, one),
         job_tone(one.state),
         names.device(one.device_id),
         names.user(one.created_by),
@@ -131,12 +123,11 @@ def _row(visit: Visit, names: Names, one: Job) -> Row:
     )
 
 
-def _meaning(one: Job) -> str:
-    """What the job does, in the words of its kind; nothing where an older version left other parameters."""
-    try:
-        return plan_of(one.kind, one.parameters).meaning
-    except InputError:
-        return ""
+def _detail(visit: Visit, one: Job) -> str:
+    """What was asked for, in the words of the form."""
+    words = visit.t
+    shown = _shown_parameters(one.parameters)[:_FEW]
+    return ", ".join(f"{words.name('job-field', name)}: {words.name('job-choice', value)}" for name, value in shown)
 
 
 # -- one job --------------------------------------------------------------------------------------

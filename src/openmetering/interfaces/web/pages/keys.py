@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlencode
 
 import msgspec
 from litestar import get, post
@@ -11,12 +10,13 @@ from litestar import get, post
 from openmetering.errors import InputError
 from openmetering.interfaces.web.pages.forms import Form, Posted, PostedFile
 from openmetering.interfaces.web.pages.inputs import After, Id, Text
+from openmetering.interfaces.web.pages.lists import Part, part
 from openmetering.interfaces.web.pages.staging import Staged
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.model import KeyInfo, Tenant
 from openmetering.services.headend.vault import KeyImport
 
-__all__ = ["add_key", "apply_keys", "import_keys", "keys", "preview_keys", "retire_key"]
+__all__ = ["add_key", "apply_keys", "import_keys", "keys", "preview_keys", "retire_key", "rotate_master"]
 
 _PAGE: Final = 100
 _KIND: Final = "keys"
@@ -27,10 +27,10 @@ class View(msgspec.Struct, frozen=True):
 
     rows: tuple[KeyInfo, ...]
     search: str
-    first: str
-    next: str
+    part: Part
     tenants: tuple[Tenant, ...]
     entered: dict[str, str]
+    may_rotate: bool
     fault: str = ""
 
 
@@ -52,16 +52,20 @@ def keys(visit: Visiting, q: Text = "", after: After = 0) -> Html:
 
 def _view(visit: Visit, search: str = "", after: int = 0, entered: dict[str, str] | None = None, fault: str = "") -> View:
     page = visit.session.keys(after=after, limit=_PAGE, pattern=search or None)
-    query = {"q": search} if search else {}
     return View(
         page.items,
         search,
-        f"/keys?{urlencode(query)}" if after else "",
-        f"/keys?{urlencode({**query, 'after': page.after})}" if page.after is not None else "",
+        part("/keys", {"q": search}, after, page.after, name="after"),
         _tenants(visit),
-        entered or {},
+        entered or ({"address_pattern": search} if search and not page.items else {}),
+        _may_rotate(visit),
         fault,
     )
+
+
+def _may_rotate(visit: Visit) -> bool:
+    scope = visit.session.rights.scope("write", "keys")
+    return scope is not None and scope.kind == "all"
 
 
 def _tenants(visit: Visit) -> tuple[Tenant, ...]:
@@ -99,6 +103,16 @@ def retire_key(visit: Visiting, key_id: Id) -> Html:
     """No longer use a key."""
     visit.session.retire_key(key_id)
     return redirect("/keys", done="key-retired")
+
+
+@post("/keys/rotate", sync_to_thread=True)
+def rotate_master(visit: Visiting) -> Html:
+    """Wrap every key again under a fresh master key."""
+    try:
+        visit.session.rotate_master()
+    except InputError as error:
+        return visit.render("keys.html", _view(visit, fault=visit.fault_text(error)), status=400)
+    return redirect("/keys", done="rotated")
 
 
 # -- a file of keys -------------------------------------------------------------------------------

@@ -10,12 +10,13 @@ import msgspec
 
 from openmetering.interfaces.web.i18n import Words
 from openmetering.interfaces.web.pages import formats
-from openmetering.services.headend.model import Device
+from openmetering.services.headend.model import Alarm, Device
 
 __all__ = [
     "COUNTERS",
     "Measured",
     "Shown",
+    "alarm_detail",
     "alarm_title",
     "device_icon",
     "device_tone",
@@ -137,11 +138,6 @@ class Shown(msgspec.Struct, frozen=True):
     unit: str
     detail: str = ""
 
-    @property
-    def text(self) -> str:
-        """Value and unit."""
-        return f"{self.value} {self.unit}".rstrip()
-
 
 def device_icon(device: Device) -> str:
     """The picture of a device."""
@@ -203,7 +199,8 @@ def shown(reading: Measured, words: Words) -> Shown:
         digits, unit = scaled(reading.value, reading.unit)
         return Shown(words.term(reading.quantity), formats.number(digits, words.locale), unit, series_detail(reading, words))
     else:
-        value = reading.value.replace("T", " ") if reading.quantity in ("date", "date time") else shortened(reading.value)
+        is_time = reading.quantity in ("date", "date time")
+        value = formats.meter_time(reading.value, words.locale) if is_time else shortened(reading.value)
     return Shown(words.term(reading.quantity), value, unit_text(reading.unit), series_detail(reading, words))
 
 
@@ -214,14 +211,14 @@ def series_detail(series: Described, words: Words) -> str:
         words("value.storage", number=series.storage) if series.storage else "",
         words("value.tariff", number=series.tariff) if series.tariff else "",
         words("value.subunit", number=series.subunit) if series.subunit else "",
-        series.qualifiers,
+        ", ".join(words.term(one) for one in series.qualifiers.split("; ")),
     ]
     return ", ".join(part for part in parts if part)
 
 
 _LARGER: Final = {"Wh": "kWh", "J": "kJ", "kJ": "MJ", "MJ": "GJ", "varh": "kvarh", "VAh": "kVAh"}
 _MANY: Final = 10_000  #: from here on a larger unit reads better
-_LONG: Final = 32
+_LONG: Final = 24
 
 #: received power in dBm from which on so many bars are shown; our choice
 _BARS: Final = ((-60.0, 4), (-75.0, 3), (-90.0, 2), (-105.0, 1))
@@ -247,6 +244,16 @@ def main_readings(medium: str, readings: Sequence[M], limit: int = 6) -> list[M]
         if plain and reading.function == "instantaneous" and reading.value is not None and reading.quantity in rank:
             found.setdefault(reading.quantity, reading)
     return sorted(found.values(), key=lambda one: rank[one.quantity])[:limit]
+
+
+def alarm_detail(alarm: Alarm, words: Words) -> str:
+    """Why an alarm was raised: the reason behind the code of a fault, otherwise what the meter said."""
+    code = alarm.value
+    while code:
+        if words.has(f"why.{code}"):
+            return words(f"why.{code}")
+        code = code.rpartition(".")[0]
+    return words.term(alarm.value)
 
 
 def alarm_title(kind: str, words: Words) -> str:

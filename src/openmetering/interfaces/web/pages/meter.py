@@ -15,8 +15,10 @@ from markupsafe import Markup
 from openmetering.interfaces.web.explain_page import explain_fragment
 from openmetering.interfaces.web.pages import formats
 from openmetering.interfaces.web.pages.inputs import Before, Id
+from openmetering.interfaces.web.pages.lists import Part, part
 from openmetering.interfaces.web.pages.looks import (
     Shown,
+    alarm_detail,
     alarm_title,
     device_icon,
     device_tone,
@@ -27,7 +29,7 @@ from openmetering.interfaces.web.pages.looks import (
     signal_bars,
     worst,
 )
-from openmetering.interfaces.web.pages.places import place_of
+from openmetering.interfaces.web.pages.tree import crumbs, find_point
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting
 from openmetering.services.headend.model import Device, KeyInfo, SeriesInfo, TelegramInfo, moment
 from openmetering.storage import ReadingRow
@@ -84,6 +86,7 @@ class ValueRow(msgspec.Struct, frozen=True):
     time: str
     obis: str
     received: datetime
+    raw: bool = False
     plot: str = ""
 
 
@@ -107,8 +110,7 @@ class TelegramsView(msgspec.Struct, frozen=True):
     """What was received, the newest first."""
 
     telegrams: tuple[TelegramRow, ...]
-    first: str
-    next: str
+    part: Part
 
 
 class Receiver(msgspec.Struct, frozen=True):
@@ -193,7 +195,8 @@ def meter_head(visit: Visit, device_id: int, tab: str) -> MeterHead:
 
 def _place(visit: Visit, device_id: int) -> tuple[tuple[str, str], ...]:
     """Site, building, unit, room of the meter now; the list of meters where it is nowhere."""
-    return tuple((node.name, "/") for node in place_of(visit, device_id).nodes) or ((visit.t("nav.meters"), "/meters"),)
+    nodes = visit.session.place(device_id).nodes if visit.can("read", "nodes") else ()
+    return crumbs(nodes) or ((visit.t("nav.meters"), "/meters"),)
 
 
 # -- values ---------------------------------------------------------------------------------------
@@ -227,9 +230,10 @@ def _value_row(visit: Visit, device_id: int, reading: ReadingRow, plots: Mapping
         value.value,
         value.unit,
         value.detail,
-        (reading.time or "").replace("T", " "),
+        formats.meter_time(reading.time or "", visit.locale),
         reading.obis,
         moment(reading.received_at),
+        reading.exponent is None and reading.quantity not in ("date", "date time"),
         "" if series is None else f"/meters/{device_id}/history?series={series}",
     )
 
@@ -253,11 +257,9 @@ def meter_telegrams(visit: Visiting, device_id: Id, before: Before = None) -> Ht
     """What was received of a meter."""
     head = meter_head(visit, device_id, "telegrams")
     page = visit.session.telegrams(device_id, before=before, limit=_PAGE)
-    path = f"/meters/{device_id}/telegrams"
     view = TelegramsView(
         tuple(TelegramRow(one, _TELEGRAM_TONES.get(one.state, "idle")) for one in page.items),
-        path if before is not None else "",
-        f"{path}?before={page.after}" if page.after is not None else "",
+        part(f"/meters/{device_id}/telegrams", {}, before, page.after),
     )
     return visit.render("meter_telegrams.html", view, head=head)
 
@@ -320,7 +322,7 @@ def meter_security(visit: Visiting, device_id: Id) -> Html:
     faults = Counter(one.error for one in found if one.error)
     view = SecurityView(
         visit.t.name("security", last.security) if last else "",
-        (last.proof or "") if last else "",
+        visit.t.name("proof", last.proof) if last and last.proof else "",
         last.received_at if last else None,
         len(found),
         tuple(
@@ -356,9 +358,8 @@ def meter_events(visit: Visiting, device_id: Id) -> Html:
 def _alarm_events(visit: Visit, device_id: int) -> Iterator[EventRow]:
     for one in visit.session.alarms(device_id=device_id).items:
         tone = "idle" if one.state == "cleared" else severity_tone(one.severity)
-        yield EventRow(
-            one.raised_at, "alarm", alarm_title(one.kind, visit.t), one.value, tone, visit.t.name("alarm", one.state), ""
-        )
+        title, detail = alarm_title(one.kind, visit.t), alarm_detail(one, visit.t)
+        yield EventRow(one.raised_at, "alarm", title, detail, tone, visit.t.name("alarm", one.state), "")
 
 
 def _job_events(visit: Visit, device_id: int) -> Iterator[EventRow]:
@@ -375,6 +376,7 @@ def _place_events(visit: Visit, device_id: int) -> Iterator[EventRow]:
     if not visit.can("read", "nodes"):
         return
     for one in visit.session.assignments(device_id=device_id):
-        yield EventRow(one.valid_from, "meter", visit.t("event.assigned"), "", "", "", "")
+        where, link = find_point(visit, one.point_id).name, f"/points/{one.point_id}"
+        yield EventRow(one.valid_from, "point", visit.t("event.assigned"), where, "", "", link)
         if one.valid_to is not None:
-            yield EventRow(one.valid_to, "meter", visit.t("event.removed"), "", "", "", "")
+            yield EventRow(one.valid_to, "point", visit.t("event.removed"), where, "", "", link)

@@ -37,6 +37,7 @@ class Row(msgspec.Struct, frozen=True):
     name: str
     detail: str
     value: str
+    unit: str
     tone: str
     state: str
 
@@ -195,12 +196,14 @@ class _Builder:
         medium = words.term(device.medium)
         name = (row.point.name if row.point else "") or device.label or medium or device.address
         name = name[:1].upper() + name[1:]
+        value = shown(main[0], words) if main else None
         return Row(
             device.id,
             device_icon(device),
             name,
             medium if medium.casefold() != name.casefold() else "",
-            shown(main[0], words).text if main else "",
+            value.value if value else "",
+            value.unit if value else "",
             device_tone(device, row.alarm),
             words.name("alarm-kind", row.alarm_kind) if row.alarm_kind else words.name("device", device.state),
         )

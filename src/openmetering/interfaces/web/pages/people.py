@@ -14,6 +14,7 @@ from openmetering.interfaces.web.i18n import LOCALES
 from openmetering.interfaces.web.pages.entry import renew_session
 from openmetering.interfaces.web.pages.forms import Form, Posted
 from openmetering.interfaces.web.pages.inputs import After, Id
+from openmetering.interfaces.web.pages.lists import Part, part
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.model import ROLES, Node, Occupancy, Tenant, Token, User
 from openmetering.services.headend.problems import unknown
@@ -33,8 +34,7 @@ class View(msgspec.Struct, frozen=True):
     roles: tuple[str, ...]
     locales: tuple[str, ...]
     entered: Mapping[str, str]
-    first: str
-    next: str
+    part: Part
     fault: str = ""
 
 
@@ -100,8 +100,7 @@ def _users(visit: Visit, after: int, entered: Mapping[str, str], fault: str = ""
         ROLES,
         LOCALES,
         entered,
-        "/users" if after else "",
-        f"/users?after={page.after}" if page.after is not None else "",
+        part("/users", {}, after, page.after, name="after"),
         fault,
     )
 

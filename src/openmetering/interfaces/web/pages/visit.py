@@ -63,6 +63,7 @@ class NavigationItem(msgspec.Struct, frozen=True):
     icon: str
     current: bool = False
     count: int = 0
+    apart: bool = False
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -76,13 +77,19 @@ class Notice(msgspec.Struct, frozen=True):
 _MENU: Final = (
     ("overview", "/", "home", ("read", "nodes")),
     ("meters", "/meters", "meter", ("read", "devices")),
+    ("places", "/places", "place", ("read", "tenants")),
     ("alarms", "/alarms", "alarm", ("read", "alarms")),
     ("jobs", "/jobs", "job", ("read", "jobs")),
     ("gateways", "/gateways", "gateway", ("read", "gateways")),
     ("keys", "/keys", "key", ("read", "keys")),
     ("users", "/users", "people", ("read", "users")),
+    ("tenants", "/tenants", "tenant", ("write", "tenants")),
+    ("webhooks", "/webhooks", "webhook", ("read", "webhooks")),
     ("audit", "/audit", "audit", ("read", "audit")),
 )
+_APART: Final = frozenset(("keys", "users", "api"))  #: the first of these that is shown begins what runs the system
+#: pages that belong to a line of the menu which their address does not begin with
+_BELONGS: Final = {"/points": "/places", "/import/devices": "/meters", "/import/keys": "/keys"}
 _NO_FORM: Final = ("access.denied", "access.unknown")
 _OPEN_LIMIT = 100  #: as many open alarms are counted for the menu
 
@@ -209,13 +216,14 @@ class Visit:
     @property
     def navigation(self) -> Sequence[NavigationItem]:
         """The menu of this user."""
-        first = "/" + self.path.split("/")[1]
-        items = [
-            NavigationItem(name, link, icon, link == first, self._open() if name == "alarms" else 0)
-            for name, link, icon, needed in _MENU
-            if self.can(*needed)
+        first = _BELONGS.get(self.path, "/" + self.path.split("/")[1])
+        first = _BELONGS.get(first, first)
+        shown = [entry[:3] for entry in _MENU if self.can(*entry[3])] + [("api", "/api", "code")]
+        apart = next(name for name, _, _ in shown if name in _APART)
+        return [
+            NavigationItem(name, link, icon, link == first, self._open() if name == "alarms" else 0, name == apart)
+            for name, link, icon in shown
         ]
-        return [*items, NavigationItem("api", "/api", "code")]
 
     def _open(self) -> int:
         return len(self.session.alarms(states=("raised",), limit=_OPEN_LIMIT).items)

@@ -1,18 +1,27 @@
 "use strict";
-/* Light scripting for all pages: times in the zone of the reader, plots, live parts. Without it every page works, with times in UTC. */
+/* Light scripting for all pages: times in the zone of the reader, as shown and as typed, plots, live parts. Without it every page works, with times in UTC. */
 (() => {
   const tongue = document.documentElement.lang || "en";
-  const short = new Intl.DateTimeFormat(tongue, { dateStyle: "medium", timeStyle: "short" });
-  const day = new Intl.DateTimeFormat(tongue, { dateStyle: "medium" });
+  /* the order of the server: 2026-01-14 16:30 in English, 14.01.2026 16:30 in German, always 24 hours */
+  const parts = new Intl.DateTimeFormat("en-GB", { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const short = { format: (at) => {
+    const found = Object.fromEntries(parts.formatToParts(at).map((one) => [one.type, one.value]));
+    const date = tongue === "de" ? [found.day, found.month, found.year].join(".") : [found.year, found.month, found.day].join("-");
+    return date + " " + found.hour + ":" + found.minute;
+  } };
+  const day = { format: (at) => short.format(at).slice(0, 10) };
+  const zoneAt = (at) => new Intl.DateTimeFormat(tongue, { timeZoneName: "short" }).formatToParts(at).find((one) => one.type === "timeZoneName").value;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 
   const localTimes = (root) => {
     root.querySelectorAll("time[data-local]").forEach((element) => {
       const at = new Date(element.dateTime);
       if (Number.isNaN(at.valueOf())) return;
-      element.textContent = (element.dataset.local === "day" ? day : short).format(at);
+      element.textContent = (element.dataset.local === "day" ? day : short).format(at) + (element.dataset.local === "full" ? " " + zoneAt(at) : "");
       element.title = element.dateTime;
       delete element.dataset.local;
     });
+    root.querySelectorAll("[data-zone]").forEach((element) => { element.textContent = zone; });
   };
 
   /* a colour of the sheet as the browser has resolved it, for the canvas */
@@ -35,7 +44,11 @@
     const shape = answer.form === "bars" ? { paths: bars(), fill: tone, points: { show: false } } : { fill: "transparent", width: 2, points: { size: 5 } };
     plots.get(place)?.destroy();
     place.replaceChildren();
+    /* the legend tells the newest value until the pointer names another one */
+    const newest = (plot) => plot.setLegend({ idx: answer.times.length - 1 });
+    const rest = (plot) => { newest(plot); plot.over.addEventListener("mouseleave", () => newest(plot)); };
     plots.set(place, new uPlot({
+      hooks: { ready: [rest] },
       width: place.clientWidth, height: Math.max(240, Math.min(340, place.clientWidth * 0.5)),
       tzDate: (seconds) => new Date(seconds * 1e3),
       fmtDate: (template) => uPlot.fmtDate(template),
@@ -105,6 +118,12 @@
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !confirm(question)) event.preventDefault();
+  });
+  /* a time that was typed is one of this zone: the server gets it with its offset */
+  document.addEventListener("formdata", (event) => {
+    event.target.querySelectorAll("input[type=datetime-local]").forEach((field) => {
+      if (field.value) event.formData.set(field.name, new Date(field.value).toISOString());
+    });
   });
   localTimes(document);
   plotsOf(document);
