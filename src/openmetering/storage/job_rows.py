@@ -30,9 +30,9 @@ def claim(connection: Connection, now: datetime, *, kinds: Iterable[str] | None 
     """
     table = tables.jobs
     other = table.alias("other")
-    busy = select(other.c.id).where(other.c.device_id == table.c.device_id, other.c.state == "running").exists()
+    busy = select(other.c.device_id).where(other.c.state == "running", other.c.device_id.is_not(None))
     query = select(table.c.id).where(
-        table.c.state == "queued", or_(table.c.not_before.is_(None), table.c.not_before <= now), ~busy
+        table.c.state == "queued", or_(table.c.not_before.is_(None), table.c.not_before <= now), table.c.device_id.not_in(busy)
     )
     if kinds is not None:
         query = query.where(table.c.kind.in_(list(kinds)))

@@ -42,6 +42,7 @@ __all__ = ["Runner", "RunnerSettings"]
 _log = logging.getLogger(__name__)
 _SERIAL, _TOKENS = 15, 16  #: bits of a token for the operators of a runner, and for the exchanges of an operator
 _NEARLY: Final = 0.99  #: progress of what is not over
+_AT_ONCE: Final = 16  #: jobs that are begun, or found to have no way, before anything else gets its turn
 
 
 class RunnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,16 +162,19 @@ class Runner:
         return moment(self._now)
 
     def _look(self) -> None:
-        """Claim what is due. An empty queue costs no write."""
+        """Claim what is due, some at a time: others want to write as well. An empty queue costs no write."""
         with self._ledger.reading() as connection:
             if not job_rows.jobs.count(connection, tables.jobs.c.state == "queued"):
                 return
-        while len(self._active) < self.settings.parallel:
+        for _ in range(_AT_ONCE):
+            if len(self._active) >= self.settings.parallel:
+                return
             with self._ledger.transaction() as connection:
                 job = job_rows.claim(connection, self._moment())
             if job is None:
                 return
             self._open(job)
+        self.look()
 
     def _again(self, job_id: int) -> None:
         """The next attempt of a job, or its first one after a restart."""
