@@ -190,7 +190,7 @@ class LivingWorld:
     def check(self) -> None:
         """Raises TransportError if the world ended by a fault."""
         if self._fault is not None:
-            raise TransportError(f"the simulated world has ended: {self._fault}", code="transport.read", layer="transport")
+            raise TransportError(f"the simulated world has ended: {self._fault}", code="transport.world", layer="transport")
 
     def listen(self, gateway: str, hear: Hear) -> Callable[[], None]:
         """Have told, in the thread of the world, what a gateway hears; returns how to end that. Raises InputError"""
