@@ -33,7 +33,7 @@ class Version(msgspec.Struct, frozen=True):
     """A value of a point at a moment, as somebody or some rule says it is.
 
     ``number``     1 for the first version of this moment; the greatest counts
-    ``value``      in ``unit``, None if INVALID or MISSING   ``uncertainty``  standard uncertainty in ``unit``, 0 for measured ones
+    ``value``      in ``unit``, None if INVALID or MISSING   ``uncertainty``  standard one, 0 if measured
     ``rule``       that made it (of validation or estimation), or ``person``
     ``reason``     why, with the numbers                     ``by``  login of the person, or ``openmetering``
     """
