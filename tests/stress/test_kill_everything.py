@@ -128,13 +128,17 @@ class Plant:
     def feed(self, until: float, target: int) -> None:
         """Telegrams come in, and jobs are asked for, until a time."""
         while (left := until - time.monotonic()) > 0:
-            step = max(1, int((target - self.written) * min(1.0, 0.05 / left)))
-            last = min(TELEGRAMS, self.written + step)
-            self.file.write(b"".join(frame(value).hex().encode() + b"\n" for value in range(self.written, last)))
-            self.file.flush()
-            self.written = last
+            self.write(self.written + max(1, int((target - self.written) * min(1.0, 0.05 / left))))
             self.ask()
             time.sleep(0.05)
+        self.write(target)
+
+    def write(self, last: int) -> None:
+        """Telegrams up to a number are heard."""
+        last = min(TELEGRAMS, last)
+        self.file.write(b"".join(frame(value).hex().encode() + b"\n" for value in range(self.written, last)))
+        self.file.flush()
+        self.written = max(self.written, last)
 
     def ask(self) -> None:
         """Ask for a job; what the answer says is acknowledged."""
@@ -200,7 +204,9 @@ def check_telegrams(plant: Plant) -> None:
     """Every telegram once: raw, as a reception, as a reading."""
     with Store.open(plant.database, answers=False) as store:
         counts = store.counts()
-        assert (counts.frames, counts.receptions, counts.pending, counts.readings) == (TELEGRAMS, TELEGRAMS, 0, TELEGRAMS)
+        assert (counts.frames, counts.receptions, counts.pending, counts.readings) == (TELEGRAMS, TELEGRAMS, 0, TELEGRAMS), (
+            unread(plant)
+        )
         octets: Counter[bytes] = Counter()
         with Database.open(plant.database) as database, database.reading() as connection:
             for (row,) in connection.exec_driver_sql("SELECT octets FROM frames"):
@@ -208,6 +214,18 @@ def check_telegrams(plant: Plant) -> None:
     assert octets == Counter(frame(value) for value in range(TELEGRAMS))
     spool = Spool(plant.folder / "state" / "spool")
     assert (spool.waiting, spool.lost, spool.damaged) == (0, 0, 0)
+
+
+def unread(plant: Plant) -> list[tuple[object, ...]]:
+    """What is known of frames that have not one reading each."""
+    with Database.open(plant.database) as database, database.reading() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT f.id, f.received_at, f.octets, t.state, t.error, t.readings, t.received_at, t.decoded_at, count(r.frame_id)"
+            " FROM frames f LEFT JOIN telegrams t ON t.frame_id = f.id LEFT JOIN readings r ON r.frame_id = f.id"
+            " GROUP BY f.id, f.received_at, f.octets, t.state, t.error, t.readings, t.received_at, t.decoded_at"
+            " HAVING count(r.frame_id) <> 1"
+        )
+        return [tuple(row) for row in rows]
 
 
 def check_jobs(plant: Plant) -> None:

@@ -8,6 +8,7 @@ does not know); a test holds both against this module.
               occupancies -- users                     alarms, jobs -- job_steps
                               |
                          tokens, sessions        vault_keys -- vault_masters     audit     webhooks -- webhook_deliveries
+    point_data, node_data, validation_runs -- findings, versions, kept_totals, report_schedules, retention    data management
     journals, memories, spools                   what operators and gateways must not forget
     sources, frames, receptions, pending, addresses, telegrams, series, readings, formats, counters    the telemetry
 
@@ -58,6 +59,7 @@ __all__ = [
     "audit",
     "counters",
     "devices",
+    "findings",
     "formats",
     "frames",
     "gateway_devices",
@@ -65,15 +67,20 @@ __all__ = [
     "job_steps",
     "jobs",
     "journals",
+    "kept_totals",
     "memories",
     "metadata",
     "migrations",
+    "node_data",
     "nodes",
     "occupancies",
     "pending",
+    "point_data",
     "points",
     "readings",
     "receptions",
+    "retention",
+    "schedules",
     "series",
     "sessions",
     "sources",
@@ -82,8 +89,10 @@ __all__ = [
     "tenants",
     "tokens",
     "users",
+    "validation_runs",
     "vault_keys",
     "vault_masters",
+    "versions",
     "webhook_deliveries",
     "webhooks",
 ]
@@ -361,6 +370,101 @@ webhook_deliveries = _table(
           postgresql_where=text("delivered_at IS NULL")),
     Index("webhook_deliveries_webhook", "webhook_id", "id"),
 )  # fmt: skip
+
+# -- meter data management --------------------------------------------------------------------------
+
+point_data = _table(
+    "point_data",
+    _to("point_id", "points", cascade=True),
+    _must("size", default="''"),
+    _may("maximum"),
+    _may("unit"),
+    _may("factor"),
+    _must("part", default="''"),
+    _may("grid", Number),
+    UniqueConstraint("point_id"),
+)
+node_data = _table(
+    "node_data",
+    _to("node_id", "nodes", cascade=True),
+    _may("area", Number),
+    _must("usage", default="''"),
+    _may("kwh_per_unit"),
+    UniqueConstraint("node_id"),
+)
+validation_runs = _table(
+    "validation_runs",
+    _to("tenant_id", "tenants"),
+    _must("since", Moment),
+    _must("until", Moment),
+    _may("author", _Id),
+    _must("points", Integer, "0"),
+    _must("values_seen", BigInteger, "0"),
+    _must("findings", Integer, "0"),
+    Index("validation_runs_tenant", "tenant_id", "id"),
+)
+findings = _table(
+    "findings",
+    _to("run_id", "validation_runs", cascade=True),
+    _to("point_id", "points", cascade=True),
+    _must("rule"),
+    _must("severity"),
+    _must("device"),
+    _must("since", Moment),
+    _must("until", Moment),
+    _must("reason"),
+    _must("samples", default="'[]'"),
+    Index("findings_run", "run_id", "id"),
+    Index("findings_point", "point_id", "id"),
+)
+versions = Table(
+    "versions",
+    metadata,
+    _to("point_id", "points", cascade=True),
+    _must("at", Double),
+    _must("number", Integer),
+    _may("value"),
+    _must("unit"),
+    _must("quality"),
+    _must("uncertainty", default="'0'"),
+    _must("rule"),
+    _must("reason"),
+    _must("author"),
+    _must("made_at", Double),
+    PrimaryKeyConstraint("point_id", "at", "number"),
+)
+kept_totals = _table(
+    "kept_totals",
+    _to("node_id", "nodes"),
+    _must("medium"),
+    _must("unit"),
+    _must("month"),
+    _must("amount"),
+    _must("points", Integer),
+    UniqueConstraint("node_id", "medium", "unit", "month"),
+)
+schedules = _table(
+    "report_schedules",
+    _to("tenant_id", "tenants"),
+    _to("node_id", "nodes", nullable=True, cascade=True),
+    _must("report"),
+    _must("format"),
+    _must("day", Integer, "1"),
+    _must("channel"),
+    _must("target"),
+    _must("locale", default="'en'"),
+    _may("last_at", Moment),
+    _must("next_at", Moment),
+    _may("error"),
+    Index("report_schedules_next", "next_at"),
+)
+retention = _table(
+    "retention",
+    _to("tenant_id", "tenants"),
+    _must("purpose"),
+    _must("days", Integer),
+    UniqueConstraint("tenant_id", "purpose"),
+)
 
 # -- what operators and gateways must not forget ---------------------------------------------------
 

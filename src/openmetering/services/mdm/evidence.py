@@ -1,0 +1,197 @@
+"""Evidence out of the store: for every metering point of a tenant what its devices said, stored and were heard with.
+
+Points come in parts, so that a city fits. Times of values are those of reception (the clock of a meter may run off);
+stored values count for the end of the day that they name, in local time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from openmetering.mdm.evidence import Evidence, Heard, Stay, Stored
+from openmetering.mdm.series import Sample, Series
+from openmetering.services.mdm.registers import TAGS, Billed, billed, register
+from openmetering.storage import evidence_rows, mdm_rows
+from openmetering.storage.database import Database
+from openmetering.storage.evidence_rows import HeardRow, PlacedRow, RegisterRow, SampleRow
+
+__all__ = ["EvidenceLoader", "Place", "stored_moment"]
+
+_PART: Final = 100  #: points at a time: some ten thousand telegrams each in a year
+_CLOSED: Final = frozenset(("key-missing", "failed"))  #: security states of telegrams that could not be read
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A metering point with its devices in time and what is agreed about it."""
+
+    point_id: int
+    node_id: int
+    name: str
+    medium: str
+    stays: tuple[Stay, ...]
+    interval: float | None
+    data: mdm_rows.PointData
+
+
+def stored_moment(text: str, zone: ZoneInfo) -> float | None:
+    """When the value of a date held: the end of that day, or the time itself. None for a date that is none (wildcards)."""
+    try:
+        if len(text) > 10:
+            return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
+        day = date.fromisoformat(text) + timedelta(days=1)
+    except ValueError:
+        return None
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+
+
+class EvidenceLoader:
+    """Loads evidence; ``more`` gives samples that are no longer in the database (closed months)."""
+
+    def __init__(
+        self,
+        database: Database,
+        zone: str = "Europe/Berlin",
+        more: Callable[[Collection[int], float, float], Iterator[SampleRow]] | None = None,
+    ) -> None:
+        self._database = database
+        self._zone_name, self._zone = zone, ZoneInfo(zone)
+        self._more = more
+
+    def places(self, tenant_id: int | None) -> list[Place]:
+        """The metering points of a tenant."""
+        with self._database.reading() as connection:
+            rows = evidence_rows.placed(connection, tenant_id)
+            data = mdm_rows.point_data(connection)
+        by_point: dict[int, list[PlacedRow]] = {}
+        for row in rows:
+            by_point.setdefault(row.point_id, []).append(row)
+        return [_place(group, data) for group in by_point.values()]
+
+    def load(self, places: Sequence[Place], since: float, until: float, before: float = 0.0) -> Iterator[Evidence]:
+        """Evidence of each place in turn, with the values of so many seconds ``before`` the time. Raises TransportError"""
+        for start in range(0, len(places), _PART):
+            yield from self._part(places[start : start + _PART], since, until, before)
+
+    def _part(self, places: Sequence[Place], since: float, until: float, before: float) -> Iterator[Evidence]:
+        names = {stay.device for place in places for stay in place.stays}
+        with self._database.reading() as connection:
+            found = billed(evidence_rows.registers_of(connection, names, TAGS))
+            wanted = {row.series_id for item in found.values() for row in _rows(item)}
+            samples: dict[int, list[SampleRow]] = {}
+            for source in (
+                evidence_rows.samples_of(connection, wanted, since - before, until),
+                self._older(wanted, since, until),
+            ):
+                for sample in source:
+                    samples.setdefault(sample.series_id, []).append(sample)
+            wanted = {item.clock.series_id for item in found.values() if item.clock is not None}
+            clocks: dict[int, dict[float, str]] = {}
+            for number, at, text in evidence_rows.clocks_of(connection, wanted, since, until):
+                clocks.setdefault(number, {})[at] = text
+            heard: dict[str, list[HeardRow]] = {}
+            for telegram in evidence_rows.heard_of(connection, names, since, until):
+                heard.setdefault(telegram.address, []).append(telegram)
+        for rows in samples.values():
+            rows.sort(key=lambda row: row.received_at)
+        for place in places:
+            yield self._evidence(place, found, samples, clocks, heard, since, until)
+
+    def _older(self, wanted: Collection[int], since: float, until: float) -> Iterator[SampleRow]:
+        return iter(()) if self._more is None else self._more(wanted, since, until)
+
+    def _evidence(
+        self,
+        place: Place,
+        found: Mapping[str, Billed],
+        samples: Mapping[int, list[SampleRow]],
+        clocks: Mapping[int, Mapping[float, str]],
+        heard: Mapping[str, list[HeardRow]],
+        since: float,
+        until: float,
+    ) -> Evidence:
+        registers: list[Series] = []
+        previous: list[Series] = []
+        stored: list[Stored] = []
+        telegrams: list[Heard] = []
+        for stay in place.stays:
+            begin = max(stay.begin, since)
+            end = until if stay.end is None else min(stay.end, until)
+            item = found.get(stay.device)
+            clock = clocks.get(item.clock.series_id, {}) if item is not None and item.clock is not None else {}
+            telegrams += self._heard(heard.get(stay.device, ()), clock, begin, end)
+            if item is None:
+                continue
+            registers += _registers(item, samples, begin, end)
+            previous += _registers(item, samples, stay.begin, min(since, end))
+            stored += self._stored(item, samples, begin, end)
+        data = place.data
+        return Evidence(
+            str(place.point_id), since, until, tuple(registers), place.stays, tuple(telegrams), tuple(stored),
+            medium=place.medium or None, unit=data.unit, size=data.size,
+            maximum=None if data.maximum is None else Decimal(data.maximum),
+            interval=place.interval, grid=data.grid, previous=tuple(previous), zone=self._zone_name,
+        )  # fmt: skip
+
+    def _heard(self, rows: Sequence[HeardRow], clock: Mapping[float, str], begin: float, end: float) -> Iterator[Heard]:
+        for row in rows:
+            if begin <= row.received_at < end:
+                said = clock.get(row.received_at)
+                yield Heard(
+                    row.received_at, row.address, row.source, row.access_number, None, row.status,
+                    meter_time=None if said is None else stored_moment(said, self._zone),
+                    repeats=int(row.repeated), opened=_opened(row),
+                )  # fmt: skip
+
+    def _stored(self, item: Billed, samples: Mapping[int, list[SampleRow]], begin: float, end: float) -> Iterator[Stored]:
+        """Each stored value once, as it was read first; one that changed later comes again."""
+        seen: dict[tuple[str, float], tuple[int, int]] = {}
+        for kind, row in item.stored:
+            for sample in samples.get(row.series_id, ()):
+                if not begin <= sample.received_at < end or sample.time is None:
+                    continue
+                at = stored_moment(sample.time, self._zone)
+                value = (sample.mantissa, sample.exponent)
+                if at is not None and seen.get((kind, at)) != value:
+                    seen[kind, at] = value
+                    yield Stored(kind, row.address, at, sample.mantissa, sample.exponent, sample.received_at)
+
+
+def _place(rows: Sequence[PlacedRow], data: Mapping[int, mdm_rows.PointData]) -> Place:
+    first = rows[0]
+    stays = tuple(Stay(row.address, row.valid_from or 0.0, row.valid_to) for row in rows if row.address is not None)
+    agreed = data.get(first.point_id) or mdm_rows.PointData(0, first.point_id)
+    return Place(first.point_id, first.node_id, first.name, first.medium, stays, rows[-1].interval, agreed)
+
+
+def _rows(item: Billed) -> Iterator[RegisterRow]:
+    yield from item.rows
+    yield from (row for _, row in item.stored)
+
+
+def _registers(item: Billed, samples: Mapping[int, list[SampleRow]], begin: float, end: float) -> Iterator[Series]:
+    """The register of a device, one series for each unit that it was sent in; of one moment one value counts."""
+    by_unit: dict[str, list[tuple[RegisterRow, SampleRow]]] = {}
+    for row in item.rows:
+        found = (sample for sample in samples.get(row.series_id, ()) if begin <= sample.received_at < end)
+        by_unit.setdefault(row.unit, []).extend((row, sample) for sample in found)
+    for pairs in by_unit.values():
+        if not pairs:
+            continue
+        pairs.sort(key=lambda pair: pair[1].received_at)
+        exponent = min(sample.exponent for _, sample in pairs)
+        moments = {
+            sample.received_at: Sample(sample.received_at, sample.mantissa * 10 ** (sample.exponent - exponent),
+                                       received_at=sample.received_at)
+            for _, sample in pairs
+        }  # fmt: skip
+        yield Series(register(pairs[0][0]), exponent, tuple(moments.values()))
+
+
+def _opened(row: HeardRow) -> bool | None:
+    return None if row.security == "plain" else row.security not in _CLOSED

@@ -1,0 +1,211 @@
+"""The telemetry of many devices at once, as meter data management wants it: registers, their values, who heard what. In bulk.
+
+Everything goes by the keys of the tables: a series and a time for readings, an address and a time for telegrams.
+Times are seconds since 1970; ``until`` is excluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Double, select, type_coerce
+from sqlalchemy.sql import Select
+
+from openmetering.storage.identity import identity
+from openmetering.storage.tables import (
+    addresses,
+    assignments,
+    devices,
+    frames,
+    nodes,
+    points,
+    readings,
+    receptions,
+    series,
+    sources,
+    telegrams,
+)
+
+__all__ = [
+    "HeardRow",
+    "PlacedRow",
+    "RegisterRow",
+    "SampleRow",
+    "clocks_of",
+    "heard_of",
+    "last_before",
+    "placed",
+    "registers_of",
+    "samples_of",
+]
+
+_PART = 400
+
+T = TypeVar("T", int, str)
+
+
+class PlacedRow(msgspec.Struct, frozen=True):
+    """A metering point and a device that measured it from when until when; without a device the last four are None."""
+
+    point_id: int
+    node_id: int
+    name: str
+    medium: str
+    address: str | None
+    interval: float | None
+    valid_from: float | None
+    valid_to: float | None
+
+
+class RegisterRow(msgspec.Struct, frozen=True):
+    """A series of a device; ``dib`` in hexadecimal tells how wide its field is."""
+
+    series_id: int
+    address: str
+    medium: str
+    quantity: str
+    unit: str
+    storage: int
+    obis: str
+    tag: str
+    dib: str
+
+
+class SampleRow(msgspec.Struct, frozen=True):
+    """A value: ``mantissa`` x 10 ** ``exponent``; ``time`` is that of the device, for stored values the day they stand for."""
+
+    series_id: int
+    received_at: float
+    mantissa: int
+    exponent: int
+    time: str | None
+
+
+class HeardRow(msgspec.Struct, frozen=True):
+    """A telegram as one gateway heard it; ``repeated`` if this copy came over a repeater."""
+
+    address: str
+    received_at: float
+    source: str
+    access_number: int | None
+    status: int | None
+    state: str
+    error: str | None
+    security: str
+    proof: str | None
+    repeated: bool
+    frame_id: int
+
+
+def placed(connection: Connection, tenant_id: int | None) -> list[PlacedRow]:
+    """The metering points of a tenant (None: of all) with their devices, by point and time."""
+    query = (
+        select(
+            points.c.id, points.c.node_id, points.c.name, points.c.medium, devices.c.address, devices.c.interval_learned,
+            type_coerce(assignments.c.valid_from, Double), type_coerce(assignments.c.valid_to, Double),
+        )
+        .join_from(points, nodes, nodes.c.id == points.c.node_id)
+        .outerjoin(assignments, assignments.c.point_id == points.c.id)
+        .outerjoin(devices, devices.c.id == assignments.c.device_id)
+        .order_by(points.c.id, assignments.c.valid_from)
+    )  # fmt: skip
+    if tenant_id is not None:
+        query = query.where(nodes.c.tenant_id == tenant_id)
+    return [PlacedRow(*row) for row in connection.execute(query)]
+
+
+def registers_of(connection: Connection, names: Collection[str], tags: Collection[str]) -> list[RegisterRow]:
+    """The series with one of the tags (Annex B) of these devices."""
+    found: list[RegisterRow] = []
+    columns = (
+        series.c.id, addresses.c.address, addresses.c.medium, series.c.quantity, series.c.unit, series.c.storage, series.c.obis,
+        series.c.tag, series.c.dib,
+    )  # fmt: skip
+    for part in _parts(sorted(names)):
+        query = select(*columns).join(addresses, addresses.c.id == series.c.address_id)
+        query = query.where(addresses.c.address.in_(part), series.c.tag.in_(sorted(tags)))
+        query = query.where(series.c.function == "instantaneous", series.c.tariff == 0, series.c.subunit == 0)
+        found += (RegisterRow(*row) for row in connection.execute(query.order_by(series.c.id)))
+    return found
+
+
+def samples_of(connection: Connection, series_ids: Collection[int], since: float, until: float) -> Iterator[SampleRow]:
+    """Numbers of many series, by series and time."""
+    columns = (readings.c.series_id, readings.c.received_at, readings.c.mantissa, readings.c.exponent, readings.c.time)
+    for part in _parts(sorted(series_ids)):
+        query = select(*columns).where(
+            readings.c.series_id.in_(part),
+            readings.c.received_at >= since,
+            readings.c.received_at < until,
+            readings.c.mantissa.is_not(None),
+            readings.c.error.is_(None),
+        )
+        for row in connection.execute(query.order_by(readings.c.series_id, readings.c.received_at, readings.c.position)):
+            yield SampleRow(*row)
+
+
+def clocks_of(
+    connection: Connection, series_ids: Collection[int], since: float, until: float
+) -> Iterator[tuple[int, float, str]]:
+    """What the clocks of devices said: series, time of reception, ISO 8601."""
+    for part in _parts(sorted(series_ids)):
+        query = select(readings.c.series_id, readings.c.received_at, readings.c.value).where(
+            readings.c.series_id.in_(part),
+            readings.c.received_at >= since,
+            readings.c.received_at < until,
+            readings.c.value.is_not(None),
+            readings.c.error.is_(None),
+        )
+        yield from connection.execute(query).tuples()
+
+
+def last_before(connection: Connection, series_ids: Collection[int], until: float, since: float) -> Iterator[SampleRow]:
+    """The newest number of each series in a time: one look at the key each, however many values there are."""
+    inner = readings.alias("inner_readings")
+    newest = (
+        select(inner.c.received_at)
+        .where(
+            inner.c.series_id == series.c.id,
+            inner.c.received_at < until,
+            inner.c.received_at >= since,
+            inner.c.mantissa.is_not(None),
+        )
+        .order_by(inner.c.received_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    columns = (readings.c.series_id, readings.c.received_at, readings.c.mantissa, readings.c.exponent, readings.c.time)
+    for part in _parts(sorted(series_ids)):
+        query = select(*columns).select_from(series.join(readings, readings.c.series_id == series.c.id))
+        query = query.where(series.c.id.in_(part), readings.c.received_at == newest, readings.c.mantissa.is_not(None))
+        for row in connection.execute(query):
+            yield SampleRow(*row)
+
+
+def heard_of(connection: Connection, names: Collection[str], since: float, until: float) -> Iterator[HeardRow]:
+    """Every reception of the telegrams of many devices, by device and time of the telegram."""
+    columns: tuple[ColumnElement[Any], ...] = (
+        addresses.c.address, receptions.c.received_at, sources.c.name, telegrams.c.access_number, telegrams.c.status,
+        telegrams.c.state, telegrams.c.error, telegrams.c.security, telegrams.c.proof, receptions.c.octets, frames.c.octets,
+        telegrams.c.frame_id,
+    )  # fmt: skip
+    for part in _parts(sorted(names)):
+        query: Select[Any] = (
+            select(*columns)
+            .join_from(telegrams, addresses, addresses.c.id == telegrams.c.address_id)
+            .join(frames, frames.c.id == telegrams.c.frame_id)
+            .join(receptions, receptions.c.frame_id == telegrams.c.frame_id)
+            .join(sources, sources.c.id == receptions.c.source_id)
+            .where(addresses.c.address.in_(part), telegrams.c.received_at >= since, telegrams.c.received_at < until)
+            .order_by(addresses.c.address, telegrams.c.received_at, receptions.c.received_at)
+        )
+        for row in connection.execute(query):
+            other, octets, frame_id = row[-3:]
+            _, repeated = identity(bytes(octets if other is None else other))
+            yield HeardRow(*(*row[:-3], repeated, frame_id))
+
+
+def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + _PART] for start in range(0, len(items), _PART))
