@@ -81,23 +81,43 @@ class Reader:
         self.parsed: ParsedRecords | None = None
 
     def read(self, frame: bytes, key: Key | None = None, now: float = 0.0) -> Telegram:
-        """Read one frame. Never raises for octets: the fault stands in ``Telegram.error``."""
+        """Read one frame. Never raises for octets: the fault stands in ``Telegram.error``.
+
+        What looks like format B by chance (once in 65 536) and cannot be read is read again as a frame without CRCs.
+        """
+        telegram = self._once(frame, key, now, self.crc)
+        if telegram.error is not None and self.crc is None and _guessed(telegram):
+            parsed = self.parsed
+            plain = self._once(frame, key, now, False)
+            if plain.error is None:
+                return plain
+            self.parsed = parsed
+        return telegram
+
+    def _once(self, frame: bytes, key: Key | None, now: float, crc: bool | None) -> Telegram:
         telegram = Telegram(frame)
         self.parsed = None
         try:
-            _Pass(self, telegram, key, now).link()
+            _Pass(self, telegram, key, now, crc).link()
         except OmsError as error:
             telegram.cause = error
             telegram.error = error.fault
         return telegram
 
 
+def _guessed(telegram: Telegram) -> bool:
+    """True if the frame may have no CRCs although the last two octets fit: format B and L agree with its length."""
+    link = telegram.link
+    return isinstance(link, wireless.WirelessFrame) and link.frame_format == "B" and telegram.frame[0] == len(telegram.frame) - 1
+
+
 class _Pass:
     """One frame on its way up."""
 
-    __slots__ = ("at", "data", "key", "now", "opened", "reader", "telegram")
+    __slots__ = ("at", "crc", "data", "key", "now", "opened", "reader", "telegram")
 
-    def __init__(self, reader: Reader, telegram: Telegram, key: Key | None, now: float) -> None:
+    def __init__(self, reader: Reader, telegram: Telegram, key: Key | None, now: float, crc: bool | None) -> None:
+        self.crc = crc
         self.reader = reader
         self.telegram = telegram
         self.key = key
@@ -117,7 +137,7 @@ class _Pass:
         if wired.looks_wired(frame):
             link, rest = wired.unframe(frame)
         else:
-            link, rest = wireless.unframe(frame, crc=self.reader.crc)
+            link, rest = wireless.unframe(frame, crc=self.crc)
         telegram.link = link
         telegram.trailer = rest
         if isinstance(link, wired.WiredFrame) and link.kind == "single":
