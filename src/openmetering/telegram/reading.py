@@ -54,6 +54,9 @@ _ADDRESS = 8  #: octets of an address
 _PID_MBUS = 1  #: protocol identifier of M-Bus records inside secured data
 
 
+_ONE_BLOCK = 128  #: octets of a frame of format B with one CRC
+
+
 class Reader:
     """Reads frames with a key ring, a policy, known formats and the partial messages of all peers."""
 
@@ -83,13 +86,13 @@ class Reader:
     def read(self, frame: bytes, key: Key | None = None, now: float = 0.0) -> Telegram:
         """Read one frame. Never raises for octets: the fault stands in ``Telegram.error``.
 
-        What looks like format B by chance (once in 65 536) and cannot be read is read again as a frame without CRCs.
+        What has a CRC by chance (once in 65 536) and cannot be read so is read as a frame without CRCs, if all of it is understood.
         """
         telegram = self._once(frame, key, now, self.crc)
         if telegram.error is not None and self.crc is None and _guessed(telegram):
             parsed = self.parsed
             plain = self._once(frame, key, now, False)
-            if plain.error is None:
+            if plain.error is None and plain.records and not plain.warnings:
                 return plain
             self.parsed = parsed
         return telegram
@@ -106,9 +109,14 @@ class Reader:
 
 
 def _guessed(telegram: Telegram) -> bool:
-    """True if the frame may have no CRCs although the last two octets fit: format B and L agree with its length."""
-    link = telegram.link
-    return isinstance(link, wireless.WirelessFrame) and link.frame_format == "B" and telegram.frame[0] == len(telegram.frame) - 1
+    """True if a frame without CRCs may have been taken for one with them: L agrees with its length, and no more than one CRC
+    can have fitted by chance (that of the first block of format A, or that of a format B of one block)."""
+    link, error, frame = telegram.link, telegram.error, telegram.frame
+    if not frame or frame[0] != len(frame) - 1 or error is None:
+        return False
+    if link is None:
+        return error.code == "frame.truncated" and error.layer == "link"
+    return isinstance(link, wireless.WirelessFrame) and link.frame_format == "B" and len(frame) <= _ONE_BLOCK
 
 
 class _Pass:
