@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
@@ -29,6 +30,12 @@ class Delivery(msgspec.Struct, frozen=True):
 
 webhooks = Rows(tables.webhooks, Webhook)
 _deliveries = Rows(tables.webhook_deliveries, Delivery)
+
+
+def reseal(connection: Connection, again: Callable[[str], str]) -> None:
+    """Seal every secret anew."""
+    for webhook in webhooks.all(connection):
+        webhooks.change(connection, webhook.id, secret=again(webhook.secret))
 
 
 def queue(connection: Connection, webhook_id: int, event: str, payload: str, now: datetime) -> Delivery:

@@ -86,7 +86,7 @@ class Reader:
     def read(self, frame: bytes, key: Key | None = None, now: float = 0.0) -> Telegram:
         """Read one frame. Never raises for octets: the fault stands in ``Telegram.error``.
 
-        What has a CRC by chance (once in 65 536) and cannot be read so is read as a frame without CRCs, if all of it is understood.
+        What has a CRC by chance (once in 65 536) and cannot be read so is read without, if all of it is understood then.
         """
         telegram = self._once(frame, key, now, self.crc)
         if telegram.error is not None and self.crc is None and _guessed(telegram):

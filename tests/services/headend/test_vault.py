@@ -18,6 +18,7 @@ from tests.fleet import KEY, address
 from tests.services.headend.desk import MASTER, Desk, address_of
 
 OTHER = bytes(range(16, 32))
+HOOK = "whsec_c2VjcmV0IG9mIGEgd2ViaG9vaw=="
 OCTETS = address().link_octets()
 
 
@@ -28,11 +29,27 @@ def test_the_database_never_holds_a_key_in_clear(tmp_path: Path) -> None:
         made = desk.vault.add(address_of(), KEY, 0, label="from the box")
         desk.vault.generate(address_of(), 0x20, 1)
         assert desk.vault.octets_of(made.id) == KEY
+        desk.head_end.webhooks.add("https://example.org/", ("alarm",), HOOK)
         desk.close()
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
-    for secret in (KEY, MASTER):
+    for secret in (KEY, MASTER, HOOK.encode()):
         assert secret not in stored
         assert secret.hex().encode() not in stored.lower()
+
+
+def test_secrets_of_webhooks_are_sealed_and_sealed_again_with_a_new_master_key(desk: Desk) -> None:
+    made = desk.head_end.webhooks.add("https://example.org/", ("alarm",), HOOK)
+    assert HOOK not in made.secret
+    assert desk.vault.unseal(made.secret) == HOOK
+    desk.vault.rotate(OTHER)
+    again = desk.head_end.webhooks.find(made.id)
+    assert again is not None
+    assert again.secret != made.secret
+    assert desk.vault.unseal(again.secret) == HOOK
+    for damaged in (made.secret, again.secret[:-8] + "AAAAAAA=", "secret", ""):
+        with pytest.raises(InputError) as caught:
+            desk.vault.unseal(damaged)
+        assert caught.value.code == "vault.damaged"
 
 
 def test_what_is_shown_is_a_fingerprint(desk: Desk) -> None:

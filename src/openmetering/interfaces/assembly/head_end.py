@@ -71,7 +71,7 @@ class Core:
         self.worker = JobWorker(
             Runner(self.database, VaultKeys(self.vault, self.database), self.carriers, bus=bus), self.head_end.jobs, bus
         )
-        self.webhooks = Webhooks(self.database, clock)
+        self.webhooks = Webhooks(self.database, clock, reveal=self.vault.unseal)
         self.influx = None if config.influx is None else InfluxWriter(config.influx)
         self.publisher = None if config.publish is None else MqttPublisher(config.publish)
         self._stop = threading.Event()

@@ -89,7 +89,7 @@ class HeadEnd:
         self.alarms = Alarms(database)
         self.readings = Readings(database)
         self.jobs = JobDesk(database, clock)
-        self.webhooks = Webhooks(database, clock)
+        self.webhooks = Webhooks(database, clock, vault.seal)
         self.importer = Importer(database, self.registry, clock)
         self.store = database.store(merge_window=rules.merge_window, repeat_window=rules.repeat_window, answers=rules.answers)
         self.ingestor = Ingestor(

@@ -23,11 +23,13 @@ _LONGEST: Final = 2000
 class Webhooks:
     """Addresses with the events they want and the secret that signs what is posted."""
 
-    __slots__ = ("_clock", "_database")
+    __slots__ = ("_clock", "_database", "_seal")
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime], seal: Callable[[str], str]) -> None:
+        """``seal`` makes of a secret what the database keeps of it."""
         self._database = database
         self._clock = clock
+        self._seal = seal
 
     def all(self, tenant_id: int | None = None) -> tuple[Webhook, ...]:
         """Those of a tenant, or all."""
@@ -57,7 +59,7 @@ class Webhooks:
         if len(secret) < _SHORTEST_SECRET:
             raise invalid(f"the secret has at least {_SHORTEST_SECRET} characters")
         with self._database.transaction() as connection:
-            made = Webhook(0, url, tuple(dict.fromkeys(events)), secret, tenant_id)
+            made = Webhook(0, url, tuple(dict.fromkeys(events)), self._seal(secret), tenant_id)
             return webhook_rows.webhooks.add(connection, made, self._clock())
 
     def remove(self, webhook_id: int) -> None:

@@ -17,6 +17,7 @@ Source: RFC 5649 (key wrap with padding); KeyIDs from OMS Volume 2 issue 5.0.1 T
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import threading
@@ -36,7 +37,7 @@ from openmetering.services.headend.masterkey import KEY_OCTETS, MasterKeySource,
 from openmetering.services.headend.model import KeyInfo, Page
 from openmetering.services.headend.problems import conflict, invalid, unknown
 from openmetering.services.keyfiles import KeyEntry, read_keys
-from openmetering.storage import tables, vault_rows
+from openmetering.storage import tables, vault_rows, webhook_rows
 from openmetering.storage.database import Database
 
 __all__ = ["TRANSITIONS", "KeyImport", "KeyLine", "RotationReport", "Vault"]
@@ -50,6 +51,7 @@ TRANSITIONS: Final = {
 }
 _CHECK: Final = b"master key of openmetering"
 _BINDING: Final = 8
+_SEALED: Final = b"sealed: "
 
 
 class KeyLine(msgspec.Struct, frozen=True):
@@ -402,6 +404,18 @@ class Vault:
     def _same_key(self, connection: Connection, info: KeyInfo, octets: bytes) -> bool:
         return same(self._open(info, vault_rows.wrapped(connection, [info.id])[info.id]), octets)
 
+    # -- other secrets --------------------------------------------------------------------------
+
+    def seal(self, text: str) -> str:
+        """A secret of another kind (that of a webhook) under the master key; ``rotate`` seals those of webhooks again."""
+        with self._lock:
+            return _sealed(self._master, text)
+
+    def unseal(self, text: str) -> str:
+        """What was sealed. Raises InputError (``vault.damaged``)"""
+        with self._lock:
+            return _unsealed(self._master, text)
+
     def refresh(self) -> None:
         """Read the keys again when they are needed next: they were changed."""
         with self._lock:
@@ -437,6 +451,7 @@ class Vault:
                     for one, old in wrapped.items()
                 }
                 vault_rows.rewrap(connection, again, number)
+                webhook_rows.reseal(connection, lambda text: _sealed(master, _unsealed(self._master, text)))
                 report = RotationReport(len(again), self._master.fingerprint, master.fingerprint)
                 if note is not None:
                     note(report)
@@ -445,6 +460,20 @@ class Vault:
             self._master, self._master_id = master, number
             self._forget()
             return report
+
+
+def _sealed(master: _Master, text: str) -> str:
+    return base64.urlsafe_b64encode(master.cipher.wrap(_SEALED + text.encode())).decode()
+
+
+def _unsealed(master: _Master, text: str) -> str:
+    try:
+        opened = master.cipher.unwrap(base64.urlsafe_b64decode(text))
+    except (WrongKey, ValueError):
+        opened = b""
+    if not same(opened[: len(_SEALED)], _SEALED):
+        raise InputError("a secret does not open: its row was damaged or changed", code="vault.damaged", layer="vault")
+    return opened[len(_SEALED) :].decode()
 
 
 def _newest_master(connection: Connection) -> tuple[int, bytes] | None:

@@ -1,6 +1,6 @@
 """A report as data: what is in it, not how it looks. Pages, PDF and CSV are made from the same one.
 
-Report    kind (``due-dates``, ``monthly``, ``consumption``, ``gaps``, ``exchanges``, ``alarms``, ``radio``), columns, rows, notes, plots
+Report    kind (``due-dates``, ``monthly``, ``consumption``, ...), columns, rows, notes, plots
 Column    key of its heading, and what its cells are
 Cell      text as it is, a decimal, a time, or nothing
 
