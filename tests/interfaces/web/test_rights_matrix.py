@@ -22,6 +22,9 @@ from openmetering.services.headend.access import METHODS
 from openmetering.services.headend.model import User
 from openmetering.services.headend.rights import PERMISSIONS, Permission
 from tests.interfaces.web.world import KEY, PASSWORD, ROLES, START, Side, World
+from tests.storage.postgres import Server, postgres_server
+
+__all__ = ["postgres_server"]
 
 ROUTES = {route.fn.__name__: route for group in (places, devices, data, work, people) for route in group.ROUTES}
 FROM = START.isoformat()
@@ -223,6 +226,21 @@ def expected(case: Case, needs: str, role: str, other: bool) -> tuple[int, ...]:
     if case.kind == "thing" and other and more != "all" and case.more:
         return (HTTPStatus.NOT_FOUND,)
     return (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT)
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def shared(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The world of the matrix, with both kinds of database."""
+    if request.param == "sqlite":
+        made = World()
+        yield made
+        made.close()
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    with server.database() as address:
+        made = World(address)
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")
