@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+from litestar.handlers import HTTPRouteHandler
 
-from openmetering.errors import InputError
+from openmetering.errors import InputError, TransportError
 from openmetering.interfaces.web.app import create_app, server
+from openmetering.interfaces.web.machines import Health, machine_routes
 from openmetering.interfaces.web.settings import Tls, WebSettings
+from openmetering.services.gatewayd.config import UplinkConfig
+from openmetering.services.gatewayd.messages import Batch, Item, Reply, Report
+from openmetering.services.gatewayd.receiver import Receiver
+from openmetering.services.gatewayd.uplink import HttpUplink
+from tests.fleet import radio
 from tests.interfaces.web.certificates import make_certificate
-from tests.interfaces.web.world import SECRET, World
+from tests.interfaces.web.world import NOW, SECRET, World
 
 pytestmark = pytest.mark.services
 
@@ -30,10 +38,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(world: World, settings: WebSettings) -> Iterator[str]:
+def running(world: World, settings: WebSettings, routes: Sequence[HTTPRouteHandler] = ()) -> Iterator[str]:
     """The server in a thread; its address."""
     settings = msgspec.structs.replace(settings, port=free_port())
-    made = server(create_app(world.head_end, settings), settings)
+    made = server(create_app(world.head_end, settings, pages=routes), settings)
     thread = threading.Thread(target=made.run, daemon=True)
     thread.start()
     until = time.monotonic() + 20
@@ -82,3 +90,39 @@ def test_whom_a_proxy_speaks_for(world: World, trusted: tuple[str, ...], statuse
             for client in ("192.0.2.1", "192.0.2.2", "192.0.2.1")
         ]
     assert found == statuses
+
+
+def test_gateways_report_over_tls_with_a_token_of_their_own(world: World, tmp_path: Path) -> None:
+    """The real way up of the daemon against the real server; what is refused is told so, and nothing of it is stored."""
+    tls = make_certificate(tmp_path)
+    receiver = Receiver(lambda batch, gateway: world.head_end.ingest(batch, gateway=gateway))
+    routes = machine_routes(
+        health=lambda: Health(True, {}), handle=receiver.handle, gateway_tokens={"cellar": "token of the cellar", "roof": "other"}
+    )
+    settings = WebSettings(secret=SECRET, tls=tls, largest_body=20_000)
+    before = world.head_end.store.counts().frames
+
+    def report(name: str, count: int = 1) -> Report:
+        items = tuple(
+            Item(number, radio(number, number=70_000_000 + number), NOW.timestamp(), "stick") for number in range(count)
+        )
+        return Report(name, "one", Batch("stream", 1, items))
+
+    def send(path: str, token: str, told: Report) -> Reply:
+        (tmp_path / "token").write_text(token)
+        config = UplinkConfig(f"{address}{path}", token_file=str(tmp_path / "token"), ca=str(tls.certificate), timeout=10)
+        return asyncio.run(HttpUplink(config).exchange(told))
+
+    with running(world, settings, routes) as address:
+        assert send("/gateways/cellar/reports", "token of the cellar", report("cellar")).stored == 1
+        assert world.head_end.store.counts().frames == before + 1
+        for path, token, told, answer in (
+            ("/gateways/cellar/reports", "other", report("cellar"), "401"),
+            ("/gateways/nobody/reports", "other", report("nobody"), "401"),
+            ("/gateways/roof/reports", "other", report("cellar"), "422"),
+            ("/gateways/cellar/reports", "token of the cellar", report("cellar", 400), "413"),
+        ):
+            with pytest.raises(TransportError, match=answer):
+                send(path, token, told)
+        assert world.head_end.store.counts().frames == before + 1
+        assert httpx.get(f"{address}/health", verify=ssl.create_default_context(cafile=str(tls.certificate))).status_code == 200
