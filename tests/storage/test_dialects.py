@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openmetering.errors import TransportError
 from openmetering.storage import Decoded, ReadingFilter, Store
 from openmetering.storage.background import BackgroundRecorder
-from openmetering.storage.dialects import PostgresLink, copy_text
+from openmetering.storage.dialects import PostgresLink, copy_plain, copy_text
 from openmetering.storage.postgresql import connect
 from openmetering.telegram import Decoder
 from tests.fleet import radio, volume
@@ -26,7 +26,7 @@ _SIGNS = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\", "N": "N"}
 def test_the_text_of_copy() -> None:
     rows = [(1, -2.5, "a\tb\nc\r\\d", b"\x00\xff", None, ""), (10**18, 1e300, "1.20", b"", None, "x\0y")]
     assert b"".join(copy_text(rows)) == (
-        "1\t-2.5\ta\\tb\\nc\\r\\\\d\t\\\\x00ff\t\\N\t\n1000000000000000000\t1e+300\t1.20\t\\\\x\t\\N\tx\u2400y\n".encode()
+        "1\t-2.5\ta\\tb\\nc\\r\\\\d\t\\\\x00ff\tNone\t\n1000000000000000000\t1e+300\t1.20\t\\\\x\tNone\tx\u2400y\n".encode()
     )
 
 
@@ -47,25 +47,35 @@ def test_copy_goes_in_portions() -> None:
         max_size=5,
     )
 )
+@example([("None", None, 0.0, 0), (None, b"", 0.0, 0), ("xNone", b"", 0.0, 0)])
 def test_every_row_of_copy_can_be_read_back(rows: list[tuple[str | None, bytes | None, float, int]]) -> None:
     """The rules of the text format, read by a reader of its own."""
     found = []
     for line in b"".join(copy_text(rows)).decode().split("\n")[:-1]:
         text, octets, real, number = line.split("\t")
-        plain = text != "\\N"
+        plain = text != "None"
+        text = text.replace("\\x4e", "N")
         text = re.sub(r"\\(.)", lambda found: _SIGNS[found[1]], text)
         found.append((
             text if plain else None,
-            None if octets == "\\N" else bytes.fromhex(octets.removeprefix("\\\\x")),
+            None if octets == "None" else bytes.fromhex(octets.removeprefix("\\\\x")),
             float(real),
             int(number),
         ))  # fmt: skip
     assert found == rows
 
 
+@given(st.lists(st.tuples(st.one_of(st.none(), st.text(st.characters(exclude_categories=("Cs",)))), st.none() | st.integers())))
+@example([("None", 1), ("a\tb", None)])
+@example([("1.5", 1), (None, None)])
+def test_rows_without_octets_are_written_the_same_way(rows: list[tuple[str | None, int | None]]) -> None:
+    if rows:
+        assert b"".join(copy_plain(rows)) == b"".join(copy_text(rows))
+
+
 def test_copied_text_comes_back_from_the_server(postgres_url: str) -> None:
     link = PostgresLink(lambda: connect(postgres_url))
-    texts = ["\\N", "\\", "a\\tb", "\t\n\r", "", "ü€\u2400", "\\.", "'\"%?"]
+    texts = ["None", "Nonesuch", "\\N", "\\", "a\\tb", "\t\n\r", "", "ü€\u2400", "\\.", "'\"%?"]
     link.run("CREATE TABLE words (id BIGINT, word TEXT, octets BYTEA)")
     link.insert("words", ("id", "word", "octets"), [(number, word, word.encode()) for number, word in enumerate(texts)])
     link.insert("words", ("id", "word", "octets"), [])

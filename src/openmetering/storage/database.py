@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from openmetering.errors import InputError, TransportError
 from openmetering.storage import migrations, postgresql
-from openmetering.storage.dialects import copy_text, postgres_reason
+from openmetering.storage.dialects import copy_statement, copy_text, postgres_reason
 from openmetering.storage.repository import Store
 
 try:
@@ -146,7 +146,7 @@ class Database:
             return
         if self.dialect == "postgresql":
             raw = connection.connection.cursor()
-            raw.execute(f"COPY {table.name} ({', '.join(columns)}) FROM STDIN", stream=copy_text(rows))  # type: ignore[call-arg]
+            raw.execute(copy_statement(table.name, columns), stream=copy_text(rows))  # type: ignore[call-arg]
             return
         marks = ", ".join("?" * len(columns))
         connection.connection.cursor().executemany(f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})", rows)

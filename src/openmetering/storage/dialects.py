@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from openmetering.errors import InputError, TransportError
@@ -19,7 +20,18 @@ from openmetering.errors import InputError, TransportError
 if TYPE_CHECKING:
     from pg8000.dbapi import Connection as PostgresConnection
 
-__all__ = ["Cell", "Link", "PostgresLink", "Row", "SqliteLink", "Turn", "copy_text", "postgres_reason"]
+__all__ = [
+    "Cell",
+    "Link",
+    "PostgresLink",
+    "Row",
+    "SqliteLink",
+    "Turn",
+    "copy_plain",
+    "copy_statement",
+    "copy_text",
+    "postgres_reason",
+]
 
 Cell: TypeAlias = "str | bytes | int | float | None"
 Row: TypeAlias = "tuple[Any, ...]"  #: what a statement gives; which column has which type is known to the statement only
@@ -204,7 +216,7 @@ class PostgresLink:
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         if rows:
-            self._execute(f"COPY {table} ({', '.join(columns)}) FROM STDIN", (), copy_text(rows))
+            self._execute(copy_statement(table, columns), (), copy_plain(rows) if table in _PLAIN else copy_text(rows))
 
     def add_new(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         self._insert(table, columns, rows, "ON CONFLICT DO NOTHING")
@@ -302,23 +314,57 @@ _special = re.compile(r"[\\\t\n\r\0]").search
 
 
 def _text(value: str) -> str:
+    if value == _NULL:
+        return "\\x4eone"
     return value if _special(value) is None else value.translate(_ESCAPES)
 
 
+_NULL = "None"  #: what stands for NULL: what Python writes for None
+_PLAIN = frozenset(("readings", "telegrams", "pending"))  #: tables of numbers and texts: none of their columns holds octets
 _WRITERS: Mapping[type, Callable[..., str]] = {
     str: _text,
     int: int.__repr__,
     float: float.__repr__,
     bool: lambda value: "t" if value else "f",
     bytes: lambda value: f"\\\\x{value.hex()}",
-    type(None): lambda _: "\\N",
+    type(None): lambda _: _NULL,
 }
+
+
+def copy_statement(table: str, columns: Iterable[str]) -> str:
+    """The statement that reads what ``copy_text`` and ``copy_plain`` give."""
+    return f"COPY {table} ({', '.join(columns)}) FROM STDIN (NULL '{_NULL}')"
 
 
 def copy_text(rows: Sequence[Sequence[Cell]]) -> Iterator[bytes]:
     """Rows in the text format of COPY, some thousand at a time."""
-    writers = _WRITERS
     for start in range(0, len(rows), _PORTION):
-        lines = ["\t".join([writers[type(cell)](cell) for cell in row]) for row in rows[start : start + _PORTION]]
-        lines.append("")
-        yield "\n".join(lines).encode()
+        yield _one_by_one(rows[start : start + _PORTION])
+
+
+def copy_plain(rows: Sequence[Sequence[Cell]]) -> Iterator[bytes]:
+    """The same for rows without octets, formatted by one call: three times as fast.
+
+    A portion is written cell by cell after all if a text in it has a sign that COPY reads in its own way, or says "None".
+    """
+    width = len(rows[0])
+    line = "\t".join(["%s"] * width) + "\n"
+    for start in range(0, len(rows), _PORTION):
+        part = rows[start : start + _PORTION]
+        text = line * len(part) % tuple(chain.from_iterable(part))
+        fits = (
+            "\\" not in text
+            and "\r" not in text
+            and "\0" not in text
+            and text.count("\t") == len(part) * (width - 1)
+            and text.count("\n") == len(part)
+            and text.count(_NULL) == sum([row.count(None) for row in part])
+        )
+        yield text.encode() if fits else _one_by_one(part)
+
+
+def _one_by_one(rows: Sequence[Sequence[Cell]]) -> bytes:
+    writers = _WRITERS
+    lines = ["\t".join([writers[type(cell)](cell) for cell in row]) for row in rows]
+    lines.append("")
+    return "\n".join(lines).encode()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from openmetering.storage import tables
@@ -25,7 +25,7 @@ from openmetering.storage.model import (
     Page,
     Tenant,
 )
-from openmetering.storage.rows import Rows
+from openmetering.storage.rows import TOGETHER, Rows, change_many
 
 __all__ = [
     "HeardDevice",
@@ -169,20 +169,20 @@ def heard(connection: Connection, batch: Sequence[HeardDevice], now: datetime) -
 def still_heard(connection: Connection, times: Iterable[tuple[int, datetime]]) -> None:
     """Devices that are known by number were heard again: their last time moves, never back."""
     table = tables.devices
-    rows = [{"number": number, "at": at} for number, at in sorted(times)]
+    rows = sorted(times)
     if rows:
-        at = bindparam("at", type_=tables.Moment())
-        later = case((or_(table.c.last_heard.is_(None), table.c.last_heard < at), at), else_=table.c.last_heard)
-        connection.execute(update(table).where(table.c.id == bindparam("number")).values(last_heard=later), rows)
+        change_many(
+            connection, table, {"at": tables.Moment()}, rows, lambda new: {"last_heard": _greatest(table.c.last_heard, new["at"])}
+        )
 
 
 def learned(connection: Connection, intervals: Mapping[int, float]) -> None:
     """The intervals that devices keep: number and seconds."""
-    table = tables.devices
-    rows = [{"number": number, "interval": interval} for number, interval in sorted(intervals.items())]
+    rows = sorted(intervals.items())
     if rows:
-        change = update(table).where(table.c.id == bindparam("number")).values(interval_learned=bindparam("interval"))
-        connection.execute(change, rows)
+        change_many(
+            connection, tables.devices, {"interval": tables.Number()}, rows, lambda new: {"interval_learned": new["interval"]}
+        )
 
 
 def _least(known: ColumnElement[datetime], new: ColumnElement[datetime]) -> ColumnElement[datetime]:
@@ -256,14 +256,20 @@ def gateway_hears(
     connection: Connection, gateway_id: int, levels: Iterable[tuple[int, float | None, datetime]], now: datetime
 ) -> None:
     """How well a gateway hears devices: (number of the device, dBm or None, when)."""
-    table = tables.gateway_devices
     rows = [
         {"gateway_id": gateway_id, "device_id": device_id, "rssi": rssi, "last_heard": at, "created_at": now}
         for device_id, rssi, at in sorted(levels, key=lambda level: level[0])
     ]
     if not rows:
         return
-    new = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+    for start in range(0, len(rows), TOGETHER):
+        _hear(connection, rows[start : start + TOGETHER])
+
+
+def _hear(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    """One statement for all: a message each would cost as much as the work itself."""
+    table = tables.gateway_devices
+    new = (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table).values(rows)
     merged = new.on_conflict_do_update(
         index_elements=[table.c.gateway_id, table.c.device_id],
         set_={
@@ -271,7 +277,7 @@ def gateway_hears(
             "last_heard": _greatest(table.c.last_heard, new.excluded.last_heard),
         },
     )
-    connection.execute(merged, rows)
+    connection.execute(merged)
 
 
 def gateway_devices(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, insert, literal, or_, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, insert, literal, or_, select, update
 
 from openmetering.storage import tables
 from openmetering.storage.model import KeyInfo
-from openmetering.storage.rows import Rows
+from openmetering.storage.rows import Rows, change_many
 
 __all__ = ["add_key", "add_master", "count_uses", "keys", "master_of", "masters", "rewrap", "wrapped", "wrapped_under"]
 
@@ -79,7 +79,8 @@ def count_uses(connection: Connection, uses: Mapping[int, int], at: datetime) ->
     table = tables.vault_keys
     moment = literal(at, tables.Moment)
     later = case((or_(table.c.last_used.is_(None), table.c.last_used < moment), moment), else_=table.c.last_used)
-    change = update(table).where(table.c.id == bindparam("number")).values(uses=table.c.uses + bindparam("more"), last_used=later)
-    rows: Sequence[dict[str, int]] = [{"number": number, "more": more} for number, more in sorted(uses.items()) if more]
+    rows = [(number, more) for number, more in sorted(uses.items()) if more]
     if rows:
-        connection.execute(change, rows)
+        change_many(
+            connection, table, {"more": BigInteger()}, rows, lambda new: {"uses": table.c.uses + new["more"], "last_used": later}
+        )
