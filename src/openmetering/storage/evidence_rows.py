@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Double, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Double, func, select, type_coerce
 from sqlalchemy.sql import Select
 
 from openmetering.storage.identity import identity
@@ -39,6 +39,7 @@ __all__ = [
     "placed",
     "registers_of",
     "samples_of",
+    "strangers",
 ]
 
 _PART = 400
@@ -114,6 +115,21 @@ def placed(connection: Connection, tenant_id: int | None) -> list[PlacedRow]:
     if tenant_id is not None:
         query = query.where(nodes.c.tenant_id == tenant_id)
     return [PlacedRow(*row) for row in connection.execute(query)]
+
+
+def strangers(connection: Connection, since: float, until: float) -> list[tuple[str, str, float, float]]:
+    """Devices that have no point, with medium and the first and last time they were heard in a time."""
+    first, last = func.min(telegrams.c.received_at), func.max(telegrams.c.received_at)
+    placed_ones = select(devices.c.address).join(assignments, assignments.c.device_id == devices.c.id)
+    query = (
+        select(addresses.c.address, addresses.c.medium, first, last)
+        .join(telegrams, telegrams.c.address_id == addresses.c.id)
+        .where(telegrams.c.received_at >= since, telegrams.c.received_at < until, addresses.c.address.not_in(placed_ones))
+        .group_by(addresses.c.id, addresses.c.address, addresses.c.medium)
+    )
+    return [
+        (str(address), str(medium or ""), float(one), float(other)) for address, medium, one, other in connection.execute(query)
+    ]
 
 
 def registers_of(connection: Connection, names: Collection[str], tags: Collection[str]) -> list[RegisterRow]:

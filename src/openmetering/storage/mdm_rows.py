@@ -26,6 +26,7 @@ __all__ = [
     "PointData",
     "Retention",
     "Schedule",
+    "ZERO",
     "ValidationRun",
     "add_findings",
     "add_versions",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _PART = 500
+ZERO = Decimal(0)
 
 
 class PointData(msgspec.Struct, frozen=True):

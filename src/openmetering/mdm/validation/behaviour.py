@@ -96,7 +96,7 @@ def check_stored(context: Context) -> None:
         for series in context.evidence.registers:
             device = series.register.device
             samples = [*(one for other in context.evidence.previous if other.register.device == device
-                         and other.exponent == series.exponent for one in other.samples), *context.good(series)]  # fmt: skip
+                         and other.exponent == series.exponent for one in other.samples), *context.shown(series)]  # fmt: skip
             mine = [one for one in context.evidence.stored if one.kind == kind and one.device == device]
             for one in mine:
                 _stored(context, rule, series, samples, one)
@@ -145,23 +145,38 @@ def _neighbours(context: Context, rule: Rule, series: Series, stored: Sequence[S
 def check_balance(balance: Balance, rule: Rule) -> Finding | None:
     """``balance``: what a main meter counted against the sum of those below it."""
     main = advance_of(balance.main).amount(balance.begin, balance.end, DAY)
-    parts = [advance_of(part) for part in balance.parts]
-    amounts = [part.amount(balance.begin, balance.end, DAY) for part in parts]
-    if main.value is None or any(amount.value is None for amount in amounts) or not amounts:
+    if main.value is None or not balance.parts:
         return None
-    total = sum((amount.value for amount in amounts if amount.value is not None), Decimal(0))
+    parts = [advance_of(part) for part in balance.parts]
+    total, doubt = Decimal(0), main.uncertainty**2
+    for part in parts:
+        value, uncertainty = _part(part, balance.begin, balance.end)
+        total += value
+        doubt += uncertainty**2
     losses = max(balance.losses, Decimal(str(rule["losses"])))
-    doubt = (sum((amount.uncertainty**2 for amount in amounts), main.uncertainty**2)).sqrt() * 2
     digits = Decimal(str(rule["digits"])) * _unit_of(parts)
     missing = main.value - total
-    slack = doubt + digits
+    slack = 2 * doubt.sqrt() + digits
     if -slack <= missing <= main.value * losses + slack:
         return None
     words = (
-        f"main meter {main.value:.3f} {main.unit}, sum of {len(amounts)} sub-meters {total:.3f}: "
+        f"main meter {main.value:.3f} {main.unit}, sum of {len(parts)} sub-meters {total:.3f}: "
         f"{missing:+.3f}, {losses:.0%} may be missing"
     )
     return Finding(rule.id, rule.severity, balance.point, "", balance.begin, balance.end, words)
+
+
+def _part(part: Advance, begin: float, end: float) -> tuple[Decimal, Decimal]:
+    """What a sub-meter counted; a time in which it was not read at its usual rate, which is then in doubt as a whole."""
+    amount = part.amount(begin, end, DAY)
+    if amount.value is not None:
+        return amount.value, amount.uncertainty
+    first, last = max(begin, part.times[0]), min(end, part.times[-1])
+    known = part.amount(first, last, DAY)
+    if known.value is None or last <= first:
+        return Decimal(0), Decimal(0)
+    missing = known.value * (Decimal(end - begin) / Decimal(last - first) - 1)
+    return known.value + missing, abs(missing)
 
 
 def _unit_of(parts: Sequence[Advance]) -> Decimal:

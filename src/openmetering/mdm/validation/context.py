@@ -27,6 +27,7 @@ class Context:
         self.found: list[Finding] = []
         self.zone = ZoneInfo(evidence.zone)
         self._bad: dict[str, set[float]] = defaultdict(set)
+        self._false: dict[str, set[float]] = defaultdict(set)
         self._good: dict[int, list[Sample]] = {}
 
     def rule(self, name: str) -> Rule | None:
@@ -49,6 +50,8 @@ class Context:
         self.found.append(Finding(rule.id, rule.severity, self.evidence.point, device, begin, end, reason, moments))
         if spoil or rule.severity == "fail":
             self._bad[device].update(moments)
+            if rule.id != "backward":
+                self._false[device].update(moments)
             self._good.clear()
 
     def good(self, series: Series) -> list[Sample]:
@@ -58,6 +61,11 @@ class Context:
             bad = self._bad[series.register.device]
             known = self._good[id(series)] = [one for one in series.samples if one.at not in bad] if bad else list(series.samples)
         return known
+
+    def shown(self, series: Series) -> list[Sample]:
+        """What the register did show, also while it ran backward: without values that are false."""
+        false = self._false[series.register.device]
+        return [one for one in series.samples if one.at not in false] if false else list(series.samples)
 
     @cached_property
     def telegrams(self) -> dict[str, list[Heard]]:

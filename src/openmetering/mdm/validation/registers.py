@@ -6,6 +6,7 @@ import itertools
 import math
 from bisect import bisect_left
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from statistics import median
 
 from openmetering.mdm.consumption import rolled_over, step
@@ -115,20 +116,35 @@ def check_rate(context: Context) -> None:
         if context.evidence.unit and series.register.unit != context.evidence.unit:
             continue
         limit = float(most) * rule["factor"] / 10.0**series.exponent / 3600.0
-        capacity = series.register.capacity
-        before: Sample | None = None
-        for sample in context.good(series):
-            if before is not None:
-                gone = step(before.mantissa, sample.mantissa, capacity)
-                allowed = limit * (sample.at - before.at) + rule["digits"]
-                if gone > allowed:
-                    hours = (sample.at - before.at) / 3600
-                    words = (
-                        f"{series.value(before):f} to {series.value(sample):f} {series.register.unit} in {hours:.2f} h, "
-                        f"{most} an hour are allowed"
-                    )
-                    context.tell(rule, series.register.device, before.at, sample.at, words, (sample.at,))
-            before = sample
+        _jumps(context, rule, series, limit, most)
+
+
+def _jumps(context: Context, rule: Rule, series: Series, limit: float, most: Decimal) -> None:
+    """Values that cannot have been reached from the last good one, until one can."""
+    capacity = series.register.capacity
+    good: Sample | None = None
+    wrong: list[Sample] = []
+    for sample in context.good(series):
+        if good is not None:
+            gone = step(good.mantissa, sample.mantissa, capacity)
+            if gone > limit * (sample.at - good.at) + rule["digits"]:
+                wrong.append(sample)
+                continue
+            _tell_jump(context, rule, series, good, wrong, most)
+            wrong = []
+        good = sample
+    if good is not None:
+        _tell_jump(context, rule, series, good, wrong, most)
+
+
+def _tell_jump(context: Context, rule: Rule, series: Series, good: Sample, wrong: list[Sample], most: Decimal) -> None:
+    if wrong:
+        hours = (wrong[0].at - good.at) / 3600
+        words = (
+            f"{series.value(good):f} to {series.value(wrong[0]):f} {series.register.unit} in {hours:.2f} h, {most} an hour are "
+            f"allowed; {len(wrong)} values"
+        )
+        context.tell(rule, series.register.device, good.at, wrong[-1].at, words, [one.at for one in wrong])
 
 
 def check_exchange(context: Context) -> None:
@@ -160,9 +176,7 @@ def check_gaps(context: Context) -> None:
     evidence = context.evidence
     for stay in evidence.stays:
         begin, end = max(stay.begin, evidence.begin), min(stay.end or evidence.end, evidence.end)
-        times = sorted(
-            one.at for series in evidence.registers if series.register.device == stay.device for one in context.good(series)
-        )
+        times = sorted(one.at for series in evidence.registers if series.register.device == stay.device for one in series.samples)
         if end <= begin:
             continue
         usual = evidence.interval or (median(_steps(times)) if len(times) > 2 else 0.0)

@@ -77,9 +77,9 @@ def check_clock(context: Context) -> None:
 
 
 def _deviation(seconds: float) -> float:
-    """Deviation without whole hours of up to two: standard time the whole year, summer time."""
+    """Deviation without a whole hour: standard time the whole year, or summer time."""
     hours = round(seconds / _HOUR)
-    return seconds - hours * _HOUR if abs(hours) <= 2 else seconds
+    return seconds - hours * _HOUR if abs(hours) <= 1 else seconds
 
 
 def check_hops(context: Context) -> None:
@@ -109,7 +109,7 @@ def check_duplicates(context: Context) -> None:
                 continue
             first = seen.get(one.access_number)
             if first is not None and one.at - first.at <= rule["apart"] and one.gateway != first.gateway:
-                if one.at > first.at:
+                if one.at - first.at > rule["merged"]:
                     copies.append(one)
             else:
                 seen[one.access_number] = one

@@ -6,6 +6,7 @@ stored values count for the end of the day that they name, in local time.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -20,6 +21,7 @@ from openmetering.services.mdm.registers import TAGS, Billed, billed, register
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.evidence_rows import HeardRow, PlacedRow, RegisterRow, SampleRow
+from openmetering.tables import error_flags
 
 __all__ = ["EvidenceLoader", "Place", "stored_moment"]
 
@@ -124,7 +126,10 @@ class EvidenceLoader:
             end = until if stay.end is None else min(stay.end, until)
             item = found.get(stay.device)
             clock = clocks.get(item.clock.series_id, {}) if item is not None and item.clock is not None else {}
-            telegrams += self._heard(heard.get(stay.device, ()), clock, begin, end)
+            flags = {} if item is None or item.flags is None else {
+                sample.received_at: sample.mantissa for sample in samples.get(item.flags.series_id, ()) if sample.mantissa
+            }  # fmt: skip
+            telegrams += self._heard(heard.get(stay.device, ()), clock, flags, begin, end)
             if item is None:
                 continue
             registers += _registers(item, samples, begin, end)
@@ -138,14 +143,19 @@ class EvidenceLoader:
             interval=place.interval, grid=data.grid, previous=tuple(previous), zone=self._zone_name,
         )  # fmt: skip
 
-    def _heard(self, rows: Sequence[HeardRow], clock: Mapping[float, str], begin: float, end: float) -> Iterator[Heard]:
+    def _heard(
+        self, rows: Sequence[HeardRow], clock: Mapping[float, str], flags: Mapping[float, int], begin: float, end: float
+    ) -> Iterator[Heard]:
+        copies: Counter[tuple[int, str]] = Counter()
         for row in rows:
             if begin <= row.received_at < end:
-                said = clock.get(row.received_at)
+                said, raised = clock.get(row.received_at), flags.get(row.received_at, 0)
+                copies[row.frame_id, row.source] += row.repeated
                 yield Heard(
                     row.received_at, row.address, row.source, row.access_number, None, row.status,
+                    error_flags(raised) if raised else (),
                     meter_time=None if said is None else stored_moment(said, self._zone),
-                    repeats=int(row.repeated), opened=_opened(row),
+                    repeats=copies[row.frame_id, row.source] if row.repeated else 0, opened=_opened(row),
                 )  # fmt: skip
 
     def _stored(self, item: Billed, samples: Mapping[int, list[SampleRow]], begin: float, end: float) -> Iterator[Stored]:
@@ -172,6 +182,8 @@ def _place(rows: Sequence[PlacedRow], data: Mapping[int, mdm_rows.PointData]) ->
 def _rows(item: Billed) -> Iterator[RegisterRow]:
     yield from item.rows
     yield from (row for _, row in item.stored)
+    if item.flags is not None:
+        yield item.flags
 
 
 def _registers(item: Billed, samples: Mapping[int, list[SampleRow]], begin: float, end: float) -> Iterator[Series]:

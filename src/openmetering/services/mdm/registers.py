@@ -20,13 +20,14 @@ import msgspec
 from openmetering.mdm.series import Register
 from openmetering.storage.evidence_rows import RegisterRow
 
-__all__ = ["CLOCK", "TAGS", "Billed", "billed", "field_width", "register"]
+__all__ = ["CLOCK", "FLAGS", "TAGS", "Billed", "billed", "field_width", "register"]
 
 CLOCK: Final = "DT1!"
+FLAGS: Final = "MM3!"
 #: the better ones first
 _BILLED: Final = ("EW1!", "VM1!", "VM2!", "HC1!", "EW2!")
 _STORED: Final = {"D": "due", "P": "month"}
-TAGS: Final = frozenset((*_BILLED, *(tag + kind for tag in _BILLED for kind in _STORED), CLOCK))
+TAGS: Final = frozenset((*_BILLED, *(tag + kind for tag in _BILLED for kind in _STORED), CLOCK, FLAGS))
 
 #: low four bits of the DIF: data field -> (bits, decimal digits)
 _WIDTH: Final[dict[int, tuple[int | None, int | None]]] = {
@@ -37,11 +38,12 @@ _WIDTH: Final[dict[int, tuple[int | None, int | None]]] = {
 
 class Billed(msgspec.Struct, frozen=True):
     """The series of a device that count: its register (several if it changed its unit or the width of its field), what it
-    stored by kind, its clock."""
+    stored by kind, its clock, its error flags."""
 
     rows: tuple[RegisterRow, ...]
     stored: tuple[tuple[str, RegisterRow], ...]
     clock: RegisterRow | None
+    flags: RegisterRow | None
 
 
 def register(row: RegisterRow) -> Register:
@@ -72,5 +74,6 @@ def billed(rows: Iterable[RegisterRow]) -> dict[str, Billed]:
             if row.tag[:-1] == first.tag and row.tag[-1] in _STORED and row.storage > 0
         )
         clock = next((row for row in series if row.tag == CLOCK and row.storage == 0), None)
-        found[address] = Billed(tuple(row for row in now if row.tag == first.tag), stored, clock)
+        flags = next((row for row in series if row.tag == FLAGS and row.storage == 0), None)
+        found[address] = Billed(tuple(row for row in now if row.tag == first.tag), stored, clock, flags)
     return found
