@@ -5,8 +5,8 @@
     advance                ... 0     1    | 5     12    12  17
 
 A register that falls without a roll-over took something back (backward flow), and so does the advance. Whole numbers of one
-exponent; a moment between two values is interpolated, and its uncertainty is that of a value which may be anywhere
-between them: (later - earlier) / sqrt(12).
+exponent; a moment at the share x between two values is interpolated. Its standard uncertainty is (later - earlier) x
+sqrt(x (1 - x)): as if all of it had been consumed at one moment, which may be any.
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ class Advance(msgspec.Struct, frozen=True):
     doubts: tuple[Decimal, ...]
     devices: tuple[str, ...]
 
-    def reading(self, moment: float, window: float = WINDOW) -> Reading:
-        """The sum at a moment: measured within ``window`` seconds, else interpolated; MISSING outside of what is known."""
+    def reading(self, moment: float, window: float = WINDOW, edge: float | None = None) -> Reading:
+        """The sum at a moment: measured within ``window`` seconds, else interpolated.
+
+        MISSING further than ``edge`` seconds (None: ``window``) before the first and behind the last value.
+        """
         times = self.times
         after = bisect_left(times, moment)
         if not times:
@@ -81,16 +84,16 @@ class Advance(msgspec.Struct, frozen=True):
         if after < len(times) and times[after] == moment:
             return self._at(after, moment, window)
         if after in (0, len(times)):
-            return self._edge(max(0, after - 1), moment, window)
+            return self._edge(max(0, after - 1), moment, window, window if edge is None else edge)
         return self._between(after - 1, after, moment, window)
 
-    def amount(self, begin: float, end: float, window: float = WINDOW) -> Amount:
-        """What was consumed between two moments."""
-        first, last = self.reading(begin, window), self.reading(end, window)
+    def amount(self, begin: float, end: float, window: float = WINDOW, edge: float | None = None) -> Amount:
+        """What was consumed between two moments; see ``reading``."""
+        first, last = self.reading(begin, window, edge), self.reading(end, window, edge)
         quality = worst((first.quality, last.quality))
         if first.value is None or last.value is None:
-            edge = "at the beginning" if first.value is None else "at the end"
-            return Amount(begin, end, None, self.unit, Quality.MISSING, Decimal(0), f"no value {edge} of the time")
+            where = "at the beginning" if first.value is None else "at the end"
+            return Amount(begin, end, None, self.unit, Quality.MISSING, Decimal(0), f"no value {where} of the time")
         inside = [self.qualities[place] for place in range(bisect_left(self.times, begin), bisect_right(self.times, end))]
         if Quality.EDITED in inside:
             quality = worst((quality, Quality.EDITED))
@@ -115,12 +118,20 @@ class Advance(msgspec.Struct, frozen=True):
         quality = self.qualities[place] if apart <= window else Quality.INTERPOLATED
         return Reading(moment, self._value(self.totals[place]), quality, self.resolution, apart)
 
-    def _edge(self, place: int, moment: float, window: float) -> Reading:
+    def _edge(self, place: int, moment: float, window: float, edge: float) -> Reading:
         """Before the first or after the last value: that one if it is near enough."""
         apart = abs(self.times[place] - moment)
-        if apart > window:
+        if apart > edge:
             return Reading(moment, None, Quality.MISSING, Decimal(0), apart)
-        return self._at(place, moment, window)
+        at = self._at(place, moment, window)
+        doubt = self._usual(place) * Decimal(apart)
+        return msgspec.structs.replace(at, uncertainty=(at.uncertainty**2 + doubt**2).sqrt())
+
+    def _usual(self, place: int) -> Decimal:
+        """What is consumed in a second around the first or last value."""
+        other = min(1, len(self.times) - 1) if place == 0 else place - 1
+        span = abs(self.times[other] - self.times[place])
+        return abs(self._value(self.totals[other] - self.totals[place])) / Decimal(span) if span else Decimal(0)
 
     def _between(self, before: int, after: int, moment: float, window: float) -> Reading:
         early, late = self.times[before], self.times[after]
@@ -130,9 +141,7 @@ class Advance(msgspec.Struct, frozen=True):
         apart = min(moment - early, late - moment)
         near = before if moment - early <= late - moment else after
         quality = self.qualities[near] if apart <= window else Quality.INTERPOLATED
-        # within the window the value may have gone on at the mean rate only
-        part = min(Decimal(1), 2 * Decimal(apart) / Decimal(late - early)) if apart <= window else Decimal(1)
-        spread = abs(self._value(span)) / _SQRT_12 * part
+        spread = abs(self._value(span)) * (share * (1 - share)).sqrt()
         uncertainty = (spread**2 + self.resolution**2).sqrt()
         return Reading(moment, self._value(value).normalize(), quality, uncertainty, apart)
 

@@ -134,7 +134,7 @@ def _around(point: str, moment: float, series: Series, rules: DueRules) -> DueVa
     share = Decimal(moment - early.at) / Decimal(late.at - early.at)
     span = step(early.mantissa, late.mantissa, series.register.capacity)
     value = _wrapped(early.mantissa + int(span * share + Decimal("0.5")), series)
-    spread = abs(Decimal(span)).scaleb(series.exponent) / _SQRT_12
+    spread = abs(Decimal(span)).scaleb(series.exponent) * (share * (1 - share)).sqrt()
     reason = (
         f"between {series.value(early):f} {(moment - early.at) / 3600:.1f} h before and "
         f"{series.value(late):f} {(late.at - moment) / 3600:.1f} h after"
@@ -155,5 +155,5 @@ def _drift(
     if early is None or late is None:
         return resolution
     span = abs(Decimal(step(early.mantissa, late.mantissa, series.register.capacity))).scaleb(series.exponent)
-    share = min(Decimal(1), 2 * Decimal(abs(near.at - moment)) / Decimal(late.at - early.at))
-    return ((span * share / _SQRT_12) ** 2 + resolution**2).sqrt()
+    share = Decimal(abs(near.at - moment)) / Decimal(late.at - early.at)
+    return (span**2 * share * (1 - share) + resolution**2).sqrt()

@@ -40,6 +40,7 @@ __all__ = [
     "registers_of",
     "samples_of",
     "strangers",
+    "tree",
 ]
 
 _PART = 400
@@ -115,6 +116,12 @@ def placed(connection: Connection, tenant_id: int | None) -> list[PlacedRow]:
     if tenant_id is not None:
         query = query.where(nodes.c.tenant_id == tenant_id)
     return [PlacedRow(*row) for row in connection.execute(query)]
+
+
+def tree(connection: Connection, tenant_id: int) -> dict[int, tuple[int | None, str]]:
+    """Parent and kind of every node of a tenant."""
+    query = select(nodes.c.id, nodes.c.parent_id, nodes.c.kind).where(nodes.c.tenant_id == tenant_id)
+    return {int(number): (parent, str(kind)) for number, parent, kind in connection.execute(query)}
 
 
 def strangers(connection: Connection, since: float, until: float) -> list[tuple[str, str, float, float]]:

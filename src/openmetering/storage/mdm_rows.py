@@ -32,6 +32,7 @@ __all__ = [
     "add_versions",
     "drop_versions",
     "findings",
+    "findings_of",
     "findings_page",
     "keep_total",
     "kept_totals",
@@ -217,6 +218,18 @@ def findings_page(
     if rule is not None:
         where.append(table.c.rule == rule)
     return findings.page(connection, *where, after=after, limit=limit, newest=True)
+
+
+def findings_of(
+    connection: Connection, point_ids: Collection[int], rules: Collection[str], since: datetime, until: datetime
+) -> list[FindingRow]:
+    """Findings of some rules about some points that touch a time."""
+    table = tables.findings
+    found: list[FindingRow] = []
+    for part in _parts(sorted(point_ids)):
+        where = (table.c.point_id.in_(part), table.c.rule.in_(sorted(rules)), table.c.since < until, table.c.until >= since)
+        found += findings.all(connection, *where)
+    return found
 
 
 # -- versions --------------------------------------------------------------------------------------------

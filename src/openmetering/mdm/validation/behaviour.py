@@ -144,7 +144,7 @@ def _neighbours(context: Context, rule: Rule, series: Series, stored: Sequence[S
 
 def check_balance(balance: Balance, rule: Rule) -> Finding | None:
     """``balance``: what a main meter counted against the sum of those below it."""
-    main = advance_of(balance.main).amount(balance.begin, balance.end, DAY)
+    main = advance_of(balance.main).amount(balance.begin, balance.end, edge=DAY)
     if main.value is None or not balance.parts:
         return None
     parts = [advance_of(part) for part in balance.parts]
@@ -168,7 +168,7 @@ def check_balance(balance: Balance, rule: Rule) -> Finding | None:
 
 def _part(part: Advance, begin: float, end: float) -> tuple[Decimal, Decimal]:
     """What a sub-meter counted; a time in which it was not read at its usual rate, which is then in doubt as a whole."""
-    amount = part.amount(begin, end, DAY)
+    amount = part.amount(begin, end, edge=DAY)
     if amount.value is not None:
         return amount.value, amount.uncertainty
     first, last = max(begin, part.times[0]), min(end, part.times[-1])

@@ -14,6 +14,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
+from sqlalchemy import Connection
 
 from openmetering.mdm.evidence import Evidence, Heard, Stay, Stored
 from openmetering.mdm.series import Sample, Series
@@ -80,18 +81,44 @@ class EvidenceLoader:
         for start in range(0, len(places), _PART):
             yield from self._part(places[start : start + _PART], since, until, before)
 
+    def values(self, places: Sequence[Place], since: float, until: float) -> Iterator[list[Series]]:
+        """The registers of each place in turn, without what was heard and stored. Raises TransportError"""
+        for start in range(0, len(places), _PART):
+            part = places[start : start + _PART]
+            names = {stay.device for place in part for stay in place.stays}
+            with self._database.reading() as connection:
+                found = billed(evidence_rows.registers_of(connection, names, TAGS))
+                wanted = {row.series_id for item in found.values() for row in item.rows}
+                samples = self._samples(connection, wanted, since, until)
+            for place in part:
+                registers: list[Series] = []
+                for stay in place.stays:
+                    end = until if stay.end is None else min(stay.end, until)
+                    if (item := found.get(stay.device)) is not None:
+                        registers += _registers(item, samples, max(stay.begin, since), end)
+                yield registers
+
+    def buildings(self, tenant_id: int) -> dict[int, int]:
+        """The building of each node of a tenant (or its root, where there is none above)."""
+        with self._database.reading() as connection:
+            nodes = evidence_rows.tree(connection, tenant_id)
+        return {number: _building(nodes, number) for number in nodes}
+
+    def _samples(self, connection: Connection, wanted: Collection[int], since: float, until: float) -> dict[int, list[SampleRow]]:
+        samples: dict[int, list[SampleRow]] = {}
+        for source in (evidence_rows.samples_of(connection, wanted, since, until), self._older(wanted, since, until)):
+            for sample in source:
+                samples.setdefault(sample.series_id, []).append(sample)
+        for rows in samples.values():
+            rows.sort(key=lambda row: row.received_at)
+        return samples
+
     def _part(self, places: Sequence[Place], since: float, until: float, before: float) -> Iterator[Evidence]:
         names = {stay.device for place in places for stay in place.stays}
         with self._database.reading() as connection:
             found = billed(evidence_rows.registers_of(connection, names, TAGS))
             wanted = {row.series_id for item in found.values() for row in _rows(item)}
-            samples: dict[int, list[SampleRow]] = {}
-            for source in (
-                evidence_rows.samples_of(connection, wanted, since - before, until),
-                self._older(wanted, since, until),
-            ):
-                for sample in source:
-                    samples.setdefault(sample.series_id, []).append(sample)
+            samples = self._samples(connection, wanted, since - before, until)
             wanted = {item.clock.series_id for item in found.values() if item.clock is not None}
             clocks: dict[int, dict[float, str]] = {}
             for number, at, text in evidence_rows.clocks_of(connection, wanted, since, until):
@@ -99,8 +126,6 @@ class EvidenceLoader:
             heard: dict[str, list[HeardRow]] = {}
             for telegram in evidence_rows.heard_of(connection, names, since, until):
                 heard.setdefault(telegram.address, []).append(telegram)
-        for rows in samples.values():
-            rows.sort(key=lambda row: row.received_at)
         for place in places:
             yield self._evidence(place, found, samples, clocks, heard, since, until)
 
@@ -170,6 +195,14 @@ class EvidenceLoader:
                 if at is not None and seen.get((kind, at)) != value:
                     seen[kind, at] = value
                     yield Stored(kind, row.address, at, sample.mantissa, sample.exponent, sample.received_at)
+
+
+def _building(nodes: Mapping[int, tuple[int | None, str]], number: int) -> int:
+    parent, kind = nodes[number]
+    while kind != "building" and parent is not None:
+        number = parent
+        parent, kind = nodes[number]
+    return number
 
 
 def _place(rows: Sequence[PlacedRow], data: Mapping[int, mdm_rows.PointData]) -> Place:

@@ -22,10 +22,10 @@ from openmetering.mdm.series import Series
 from openmetering.mdm.validation import Rules, load_rules, validate, validate_balance
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
 from openmetering.services.mdm.strangers import Stranger, suspects
-from openmetering.storage import evidence_rows, mdm_rows, tables
+from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.mdm_rows import FindingRow, ValidationRun
-from openmetering.storage.model import Node, moment
+from openmetering.storage.model import moment
 
 __all__ = ["Checked", "Validation"]
 
@@ -137,23 +137,11 @@ class Validation:
 
     def _groups(self, places: Sequence[Place], tenant_id: int) -> list[list[Place]]:
         """Points by building; those of a large one in parts."""
-        with self._database.reading() as connection:
-            rows = connection.execute(tables.nodes.select().where(tables.nodes.c.tenant_id == tenant_id)).mappings()
-            nodes = {
-                int(row["id"]): Node(row["id"], row["parent_id"], row["tenant_id"], row["kind"], row["name"]) for row in rows
-            }
+        building = self._loader.buildings(tenant_id)
         groups: dict[int, list[Place]] = {}
         for place in places:
-            groups.setdefault(_building(nodes, place.node_id), []).append(place)
+            groups.setdefault(building[place.node_id], []).append(place)
         return [group[start : start + _LARGEST] for group in groups.values() for start in range(0, len(group), _LARGEST)]
-
-
-def _building(nodes: Mapping[int, Node], node_id: int) -> int:
-    """The building of a place, or its root."""
-    node = nodes[node_id]
-    while node.kind != "building" and node.parent_id is not None:
-        node = nodes[node.parent_id]
-    return node.id
 
 
 def _spread(peers: Sequence[Series]) -> Sequence[Series]:
