@@ -6,7 +6,7 @@ for readings, an address and a time for telegrams.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ __all__ = [
     "frame_of",
     "latest_readings",
     "series_values",
+    "with_edges",
 ]
 
 
@@ -126,6 +127,20 @@ def device_series(connection: Connection, address: str, since: float | None, unt
     return [SeriesRow(*row) for row in rows if row[-1] is not None]
 
 
+def with_edges(
+    connection: Connection, address: str, rows: Sequence[SeriesRow], edges: Mapping[int, tuple[float, float]]
+) -> list[SeriesRow]:
+    """Series with the first and last times that closed months have for them; those that are there only are added."""
+    known = {row.id: row for row in rows}
+    query = select(series.c.id, addresses.c.address, *_SERIES).join(addresses, addresses.c.id == series.c.address_id)
+    for cells in connection.execute(query.where(addresses.c.address == address, series.c.id.in_(list(edges)))):
+        first, last = edges[cells[0]]
+        row = known.get(cells[0])
+        first, last = (first, last) if row is None else (min(first, row.first_at), max(last, row.last_at))
+        known[cells[0]] = SeriesRow(*(*cells, first, last))
+    return sorted(known.values(), key=lambda row: (row.storage, row.id))
+
+
 def address_of_series(connection: Connection, series_id: int) -> str | None:
     """The device that a series belongs to."""
     query = select(addresses.c.address).join(series, series.c.address_id == addresses.c.id).where(series.c.id == series_id)
@@ -138,15 +153,14 @@ def series_values(
     """The values of a series in order of time; with ``resolution`` (seconds) the last one of each slot of that length."""
     columns = [getattr(readings.c, name) for name in ValueRow.__struct_fields__]
     where = and_(readings.c.series_id == series_id, _within(readings.c.received_at, since, until))
-    query = select(*columns).where(where)
-    if resolution is not None:
-        slot = _slot(connection, readings.c.received_at, resolution)
-        last = func.max(readings.c.received_at)
-        newest = select(last).where(where).group_by(slot).order_by(last).limit(limit)
-        query = query.where(readings.c.received_at.in_(newest))
-    rows = _cells(connection, query.order_by(readings.c.received_at, readings.c.frame_id, readings.c.position).limit(limit))
-    found = [ValueRow(*row) for row in rows]
-    return found if resolution is None else list({row.received_at: row for row in found}.values())
+    order = (readings.c.received_at, readings.c.frame_id, readings.c.position)
+    if resolution is None:
+        return [ValueRow(*row) for row in _cells(connection, select(*columns).where(where).order_by(*order).limit(limit))]
+    slot = _slot(connection, readings.c.received_at, resolution)
+    place = func.row_number().over(partition_by=slot, order_by=[column.desc() for column in order]).label("place")
+    inner = select(*columns, place).where(where).subquery()
+    query = select(*(inner.c[column.name] for column in columns)).where(inner.c.place == 1).order_by(inner.c.received_at)
+    return [ValueRow(*row) for row in _cells(connection, query.limit(limit))]
 
 
 def _slot(connection: Connection, column: ColumnElement[float], resolution: float) -> ColumnElement[int]:

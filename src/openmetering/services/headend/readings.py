@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from datetime import datetime
 
 from openmetering.services.headend.model import Page, SeriesInfo, SeriesPoint, TelegramInfo, moment
 from openmetering.storage import ReadingRow, telemetry_rows
+from openmetering.storage.archive import Archive
 from openmetering.storage.database import Database
 
 __all__ = ["Readings"]
@@ -14,17 +17,23 @@ _LARGEST = 1000
 
 
 class Readings:
-    """Questions about one device each; who may ask is judged elsewhere."""
+    """Questions about one device each; who may ask is judged elsewhere. Closed months are asked as well."""
 
-    __slots__ = ("_database",)
+    __slots__ = ("_database", "archive", "_lock")
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, archive: Archive | None = None) -> None:
         self._database = database
+        self.archive = archive
+        self._lock = threading.Lock()
 
     def series(self, address: str, since: datetime | None = None, until: datetime | None = None) -> list[SeriesInfo]:
         """The series of a device that have a value in the time."""
         with self._database.reading() as connection:
             rows = telemetry_rows.device_series(connection, address, _seconds(since), _seconds(until))
+            if self.archive is not None:
+                with self._lock:
+                    edges = self.archive.edges(address, _seconds(since), _seconds(until))
+                rows = telemetry_rows.with_edges(connection, address, rows, edges)
         return [
             SeriesInfo(
                 row.id, row.address, row.quantity, row.unit, row.function, row.storage, row.tariff, row.subunit,
@@ -44,6 +53,10 @@ class Readings:
         """The values of a series in order of time; with ``resolution`` the last one of each slot."""
         with self._database.reading() as connection:
             rows = telemetry_rows.series_values(connection, series_id, _seconds(since), _seconds(until), resolution, limit)
+        if self.archive is not None:
+            with self._lock:
+                old = self.archive.values(series_id, _seconds(since), _seconds(until), resolution, limit)
+            rows = _joined(old, rows, resolution)[:limit]
         return [SeriesPoint(moment(row.received_at), row.value, row.time, row.error, row.frame_id) for row in rows]
 
     def latest(self, address: str, since: datetime | None = None, until: datetime | None = None) -> list[ReadingRow]:
@@ -76,6 +89,15 @@ class Readings:
         """The raw octets of a frame."""
         with self._database.reading() as connection:
             return telemetry_rows.frame_of(connection, frame_id)
+
+
+def _joined(
+    old: Sequence[telemetry_rows.ValueRow], new: Sequence[telemetry_rows.ValueRow], resolution: float | None
+) -> list[telemetry_rows.ValueRow]:
+    """Values of closed months and of the database in order of time; what is in both once, and of a slot the last one."""
+    found = {(row.received_at, row.frame_id, row.value): row for row in (*old, *new)}
+    rows = sorted(found.values(), key=lambda row: (row.received_at, row.frame_id))
+    return rows if resolution is None else list({row.received_at // resolution: row for row in rows}.values())
 
 
 def _seconds(at: datetime | None) -> float | None:

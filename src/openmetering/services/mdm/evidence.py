@@ -66,6 +66,11 @@ class EvidenceLoader:
         self._zone_name, self._zone = zone, ZoneInfo(zone)
         self._more = more
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The local time in which days begin."""
+        return self._zone
+
     def places(self, tenant_id: int | None) -> list[Place]:
         """The metering points of a tenant."""
         with self._database.reading() as connection:
@@ -89,7 +94,7 @@ class EvidenceLoader:
             with self._database.reading() as connection:
                 found = billed(evidence_rows.registers_of(connection, names, TAGS))
                 wanted = {row.series_id for item in found.values() for row in item.rows}
-                samples = self._samples(connection, wanted, since, until)
+                samples = self.samples(connection, wanted, since, until)
             for place in part:
                 registers: list[Series] = []
                 for stay in place.stays:
@@ -104,7 +109,8 @@ class EvidenceLoader:
             nodes = evidence_rows.tree(connection, tenant_id)
         return {number: _building(nodes, number) for number in nodes}
 
-    def _samples(self, connection: Connection, wanted: Collection[int], since: float, until: float) -> dict[int, list[SampleRow]]:
+    def samples(self, connection: Connection, wanted: Collection[int], since: float, until: float) -> dict[int, list[SampleRow]]:
+        """Numbers of series by series and time, from the database and from closed months."""
         samples: dict[int, list[SampleRow]] = {}
         for source in (evidence_rows.samples_of(connection, wanted, since, until), self._older(wanted, since, until)):
             for sample in source:
@@ -118,7 +124,7 @@ class EvidenceLoader:
         with self._database.reading() as connection:
             found = billed(evidence_rows.registers_of(connection, names, TAGS))
             wanted = {row.series_id for item in found.values() for row in _rows(item)}
-            samples = self._samples(connection, wanted, since - before, until)
+            samples = self.samples(connection, wanted, since - before, until)
             wanted = {item.clock.series_id for item in found.values() if item.clock is not None}
             clocks: dict[int, dict[float, str]] = {}
             for number, at, text in evidence_rows.clocks_of(connection, wanted, since, until):
