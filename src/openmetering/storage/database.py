@@ -140,6 +140,23 @@ class Database:
         except SQLAlchemyError as error:
             raise _explained(error, self.name) from error
 
+    def alone(self, statements: Sequence[str]) -> None:
+        """Statements that stand in no transaction (VACUUM). Raises TransportError (``storage.failed``)"""
+        try:
+            if self.dialect == "postgresql":
+                with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    for statement in statements:
+                        connection.exec_driver_sql(statement)
+                return
+            raw = migrations.connect(self._target, create=False)
+            try:
+                for statement in statements:
+                    raw.execute(statement).fetchall()
+            finally:
+                raw.close()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise TransportError(f"{self.name}: {error}", code="storage.failed", layer="storage") from error
+
     def copy(self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Many new rows at once: COPY with PostgreSQL. Cells as the database has them (times as seconds, lists as JSON)."""
         if not rows:

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Double, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Double, distinct, func, or_, select, type_coerce
 from sqlalchemy.sql import Select
 
 from openmetering.storage.identity import identity
 from openmetering.storage.tables import (
     addresses,
+    alarms,
     assignments,
     devices,
     frames,
@@ -33,6 +34,11 @@ __all__ = [
     "PlacedRow",
     "RegisterRow",
     "SampleRow",
+    "alarms_of",
+    "device_numbers",
+    "first_reading",
+    "node_names",
+    "reception_of",
     "clocks_of",
     "heard_of",
     "last_before",
@@ -122,6 +128,76 @@ def tree(connection: Connection, tenant_id: int) -> dict[int, tuple[int | None, 
     """Parent and kind of every node of a tenant."""
     query = select(nodes.c.id, nodes.c.parent_id, nodes.c.kind).where(nodes.c.tenant_id == tenant_id)
     return {int(number): (parent, str(kind)) for number, parent, kind in connection.execute(query)}
+
+
+def first_reading(connection: Connection) -> float | None:
+    """The time of the oldest reading in the database."""
+    found = connection.execute(select(func.min(readings.c.received_at))).scalar_one_or_none()
+    return None if found is None else float(found)
+
+
+def device_numbers(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """The numbers of registered devices by address."""
+    found: dict[str, int] = {}
+    for part in _parts(sorted(names)):
+        query = select(devices.c.address, devices.c.id).where(devices.c.address.in_(part))
+        found.update((str(address), int(number)) for address, number in connection.execute(query))
+    return found
+
+
+def node_names(connection: Connection, tenant_id: int) -> dict[int, str]:
+    """The names of the nodes of a tenant, with the building in front of units and rooms."""
+    query = select(nodes.c.id, nodes.c.parent_id, nodes.c.kind, nodes.c.name).where(nodes.c.tenant_id == tenant_id)
+    rows = {int(number): (parent, str(kind), str(name)) for number, parent, kind, name in connection.execute(query)}
+
+    def named(number: int) -> str:
+        parent, kind, name = rows[number]
+        return f"{named(parent)}, {name}" if kind in ("unit", "room") and parent in rows else name
+
+    return {number: named(number) for number in rows}
+
+
+def alarms_of(
+    connection: Connection, names: Collection[str], since: float, until: float
+) -> list[tuple[str, str, str, float, float | None, str]]:
+    """Alarms of devices that were open in a time: address, kind, severity, raised, cleared, text."""
+    raised, cleared = type_coerce(alarms.c.raised_at, Double), type_coerce(alarms.c.cleared_at, Double)
+    found: list[tuple[str, str, str, float, float | None, str]] = []
+    for part in _parts(sorted(names)):
+        query: Select[Any] = (
+            select(devices.c.address, alarms.c.kind, alarms.c.severity, raised, cleared, alarms.c.text)
+            .join(devices, devices.c.id == alarms.c.device_id)
+            .where(devices.c.address.in_(part), raised < until, or_(cleared.is_(None), cleared >= since))
+            .order_by(raised, alarms.c.id)
+        )
+        found += (tuple(row) for row in connection.execute(query))
+    return found
+
+
+def reception_of(
+    connection: Connection, names: Collection[str], since: float, until: float
+) -> list[tuple[str, int, int, float | None, float | None, float]]:
+    """How devices are heard in a time: address, telegrams, gateways, best and mean level (dBm), when last."""
+    found: list[tuple[str, int, int, float | None, float | None, float]] = []
+    level = receptions.c.rssi_dbm
+    for part in _parts(sorted(names)):
+        query: Select[Any] = (
+            select(
+                addresses.c.address,
+                func.count(distinct(telegrams.c.frame_id)),
+                func.count(distinct(receptions.c.source_id)),
+                func.max(level),
+                func.avg(level),
+                func.max(telegrams.c.received_at),
+            )
+            .join_from(telegrams, addresses, addresses.c.id == telegrams.c.address_id)
+            .join(receptions, receptions.c.frame_id == telegrams.c.frame_id)
+            .where(addresses.c.address.in_(part), telegrams.c.received_at >= since, telegrams.c.received_at < until)
+            .group_by(addresses.c.id, addresses.c.address)
+            .order_by(addresses.c.address)
+        )
+        found += (tuple(row) for row in connection.execute(query))
+    return found
 
 
 def strangers(connection: Connection, since: float, until: float) -> list[tuple[str, str, float, float]]:

@@ -32,7 +32,8 @@ class People(Guard):
             raise unknown("tenant", tenant_id)
         with self._head.writing():
             made = self._head.accounts.add(name, password, role, tenant_id, locale)
-            self.note("add user", f"user {made.id}", f"{name} as {role}")
+            # no name: the trail cannot be changed, and a name may have to be erased
+            self.note("add user", f"user {made.id}", f"as {role}")
         return _shown(made)
 
     @needs("write", "users")

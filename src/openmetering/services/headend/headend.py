@@ -38,7 +38,9 @@ from openmetering.services.headend.model import Alarm, Device, GatewayInfo, Job,
 from openmetering.services.headend.readings import Readings
 from openmetering.services.headend.registry import LIVING, Registry
 from openmetering.services.headend.vault import Vault
+from openmetering.services.mdm.management import DataManagement
 from openmetering.storage import RedecodeReport
+from openmetering.storage.archive import Archive
 from openmetering.storage.database import Database
 
 __all__ = ["HeadEnd", "HeadEndRules", "now_utc"]
@@ -51,7 +53,7 @@ class HeadEndRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be set. ``gateway_silent`` seconds after which a gateway counts as offline.
 
     ``answers`` keeps the JSON answer of every telegram as well, which can be made again from the frame at any time: it takes
-    a quarter of the time of storing and half of the space.
+    a quarter of the time of storing and half of the space. ``zone`` is the local time in which days, months and due dates begin.
     """
 
     accounts: AccountRules = AccountRules()
@@ -61,6 +63,7 @@ class HeadEndRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     merge_window: float = 2.0
     repeat_window: float = 30.0
     answers: bool = False
+    zone: str = "Europe/Berlin"
 
 
 def now_utc() -> datetime:
@@ -75,9 +78,15 @@ class HeadEnd:
     """
 
     def __init__(
-        self, database: Database, vault: Vault, clock: Callable[[], datetime] = now_utc, *, rules: HeadEndRules | None = None
+        self,
+        database: Database,
+        vault: Vault,
+        clock: Callable[[], datetime] = now_utc,
+        *,
+        rules: HeadEndRules | None = None,
+        archive: Archive | None = None,
     ) -> None:
-        """Raises TransportError (``storage.failed``)"""
+        """``archive``: closed months. Raises TransportError (``storage.failed``)"""
         self.rules = rules = rules or HeadEndRules()
         self.database = database
         self.vault = vault
@@ -87,7 +96,8 @@ class HeadEnd:
         self.accounts = Accounts(database, clock, rules.accounts)
         self.registry = Registry(database, clock)
         self.alarms = Alarms(database)
-        self.readings = Readings(database)
+        self.readings = Readings(database, archive)
+        self.mdm = DataManagement(database, clock, vault.pseudonym, archive=archive, zone=rules.zone)
         self.jobs = JobDesk(database, clock)
         self.webhooks = Webhooks(database, clock, vault.seal)
         self.importer = Importer(database, self.registry, clock)

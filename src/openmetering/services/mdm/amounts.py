@@ -6,6 +6,7 @@ is a hole that is estimated. Peers are the other points of the same medium in th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -30,11 +31,13 @@ _HOLES: Final = frozenset(("frozen",))
 
 
 class PointAmount(msgspec.Struct, frozen=True):
-    """A point and what it is billed for; ``months`` the same by single month if they were asked for."""
+    """A point and what it is billed for; ``parts`` the same by parts of the time if they were asked for; ``values`` how many true
+    values lie within."""
 
     place: Place
     amount: Amount
     parts: tuple[Amount, ...] = ()
+    values: int = 0
 
 
 class Amounts:
@@ -94,7 +97,10 @@ class Amounts:
                 material = self._material(place, places, advances, areas)
                 mine = holes.get(place.point_id, ())
                 amount = billed(material, begin, end, mine)
-                found.append(PointAmount(place, amount, tuple(billed(material, one, other, mine) for one, other in parts)))
+                times = material.own.times
+                values = bisect_left(times, end) - bisect_left(times, begin)
+                cut = tuple(billed(material, one, other, mine) for one, other in parts)
+                found.append(PointAmount(place, amount, cut, values))
         return found
 
     def _material(

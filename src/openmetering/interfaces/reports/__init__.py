@@ -1,0 +1,1 @@
+"""Reports for people and programs: CSV, JSON lines and PDF of the same data, and their delivery."""

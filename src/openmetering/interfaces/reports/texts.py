@@ -1,0 +1,47 @@
+"""Reports as text: CSV (RFC 4180, headings are the keys of the columns) and JSON lines. Numbers have all their digits."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date, datetime
+from decimal import Decimal
+
+import msgspec
+
+from openmetering.services.mdm.report import Cell, Report
+
+__all__ = ["csv_of", "jsonl_of"]
+
+_RISKY = ("=", "+", "-", "@", "\t", "\r")  #: what a spreadsheet would take for a formula
+
+
+def csv_of(report: Report) -> bytes:
+    """UTF-8, a line for each row."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\r\n")
+    writer.writerow(column.name for column in report.columns)
+    for row in report.rows:
+        writer.writerow([_guarded(cell) for cell in row])
+    return target.getvalue().encode()
+
+
+def jsonl_of(report: Report) -> bytes:
+    """An object for each row; numbers are texts, so that no digit is lost."""
+    names = [column.name for column in report.columns]
+    return b"".join(
+        msgspec.json.encode({name: _plain(cell) for name, cell in zip(names, row, strict=True)}) + b"\n" for row in report.rows
+    )
+
+
+def _plain(cell: Cell) -> str | None:
+    if isinstance(cell, Decimal):
+        return f"{cell:f}"
+    if isinstance(cell, datetime | date):
+        return cell.isoformat()
+    return cell
+
+
+def _guarded(cell: Cell) -> str:
+    text = _plain(cell) or ""
+    return f"'{text}" if isinstance(cell, str) and text.startswith(_RISKY) else text

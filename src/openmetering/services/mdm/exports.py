@@ -1,0 +1,158 @@
+"""Values of points as records for other programs: single, or summed up by hours, days or months; with names or pseudonyms.
+
+    point  place  device  medium  quantity  unit  obis  at  value  quality  source
+
+Every record carries quality and source. With ``every`` the records are consumptions of whole slots of local time: people are
+told apart less by them. Pseudonyms stand for point, place and device; the same ones as long as the master key is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal
+
+import msgspec
+
+from openmetering.mdm.consumption import advance_of
+from openmetering.mdm.findings import Version
+from openmetering.mdm.quality import Quality
+from openmetering.mdm.series import Series
+from openmetering.mdm.versions import newest, overlaid
+from openmetering.services.headend.model import moment
+from openmetering.services.mdm.evidence import EvidenceLoader, Place
+from openmetering.storage import evidence_rows, mdm_rows
+from openmetering.storage.database import Database
+
+__all__ = ["COLUMNS", "Every", "Exports", "Record"]
+
+Every = Literal["value", "hour", "day", "month"]
+_PART: Final = 100
+_DAY: Final = 86_400.0
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One value of a register, or with ``every`` what was consumed in the slot that begins ``at``."""
+
+    point: str
+    place: str
+    device: str
+    medium: str
+    quantity: str
+    unit: str
+    obis: str
+    at: datetime
+    value: Decimal | None
+    quality: str
+    source: str
+
+
+COLUMNS: Final = Record.__struct_fields__
+
+
+class Exports:
+    """Records of one database; ``pseudonym`` makes a name of a name."""
+
+    def __init__(self, database: Database, loader: EvidenceLoader, pseudonym: Callable[[str], str]) -> None:
+        self._database = database
+        self._loader = loader
+        self._pseudonym = pseudonym
+
+    def records(
+        self,
+        tenant_id: int,
+        since: datetime,
+        until: datetime,
+        *,
+        every: Every = "value",
+        pseudonymous: bool = False,
+        wanted: Callable[[Place], bool] = lambda _: True,
+    ) -> Iterator[Record]:
+        """The records of a tenant, by point and time. Raises TransportError"""
+        begin, end = since.timestamp(), until.timestamp()
+        places = [place for place in self._loader.places(tenant_id) if wanted(place)]
+        with self._database.reading() as connection:
+            names = evidence_rows.node_names(connection, tenant_id)
+        around = 0.0 if every == "value" else 2 * _DAY
+        slots = [] if every == "value" else list(self._slots(begin, end, every))
+        for start in range(0, len(places), _PART):
+            part = places[start : start + _PART]
+            with self._database.reading() as connection:
+                versions = mdm_rows.newest_versions(connection, [place.point_id for place in part], begin - around, end + around)
+            for place, registers in zip(part, self._loader.values(part, begin - around, end + around), strict=True):
+                decided = versions.get(place.point_id, ())
+                name = names.get(place.node_id, "")
+                made = (
+                    self._single(place, name, registers, decided)
+                    if every == "value"
+                    else self._summed(place, name, registers, decided, slots)
+                )
+                yield from (self._hidden(one) if pseudonymous else one for one in made)
+
+    def _single(self, place: Place, name: str, registers: Sequence[Series], versions: Sequence[Version]) -> Iterator[Record]:
+        counting = newest(versions)
+        for series in registers:
+            what = series.register
+            for sample in series.samples:
+                decided = counting.get(sample.at)
+                value: Decimal | None = series.value(sample)
+                quality, source = sample.quality, "meter"
+                if decided is not None:
+                    value, quality, source = decided.value, decided.quality, decided.by
+                    if quality is Quality.INVALID:
+                        value, source = series.value(sample), decided.rule
+                yield Record(
+                    place.name, name, what.device, what.medium, what.quantity, what.unit, what.obis or "", moment(sample.at),
+                    value, quality.value, source,
+                )  # fmt: skip
+
+    def _summed(
+        self,
+        place: Place,
+        name: str,
+        registers: Sequence[Series],
+        versions: Sequence[Version],
+        slots: Sequence[tuple[float, float]],
+    ) -> Iterator[Record]:
+        unit = place.data.unit or next((one.register.unit for one in registers), "")
+        mine = [overlaid(one, versions) for one in registers if one.register.unit == unit]
+        advance = advance_of(mine, begins={stay.device: stay.begin for stay in place.stays})
+        what = mine[-1].register if mine else None
+        for begin, end in slots:
+            amount = advance.amount(begin, end, edge=_DAY)
+            source = "interpolation" if amount.quality is Quality.INTERPOLATED else "meter"
+            yield Record(
+                place.name, name, "" if what is None else what.device, place.medium, "" if what is None else what.quantity, unit,
+                "" if what is None else what.obis or "", moment(begin), amount.value, amount.quality.value,
+                source if amount.value is not None else "",
+            )  # fmt: skip
+
+    def _slots(self, begin: float, end: float, every: Every) -> Iterator[tuple[float, float]]:
+        """Whole slots of local time."""
+        zone = self._loader.zone
+        if every == "hour":
+            at = begin + (-begin) % 3600.0
+            while at + 3600.0 <= end:
+                yield at, at + 3600.0
+                at += 3600.0
+            return
+        day = datetime.fromtimestamp(begin, zone).date()
+        day = day.replace(day=1) if every == "month" else day
+        while True:
+            after = (day + timedelta(days=32)).replace(day=1) if every == "month" else day + timedelta(days=1)
+            first, last = (datetime(one.year, one.month, one.day, tzinfo=zone).timestamp() for one in (day, after))
+            if first >= end:
+                return
+            if first >= begin and last <= end:
+                yield first, last
+            day = after
+
+    def _hidden(self, one: Record) -> Record:
+        hide = self._pseudonym
+        return msgspec.structs.replace(
+            one,
+            point=hide(f"point {one.place} {one.point}"),
+            place=hide(f"place {one.place}"),
+            device=hide(f"device {one.device}"),
+        )
