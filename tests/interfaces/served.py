@@ -36,12 +36,16 @@ NEW_KEY = bytes.fromhex("00112233445566778899AABBCCDDEEFF")
 Door = WiredSegmentDoor | RadioDoor
 
 
-def secured_meter(primary: int = 5, *, memory: DeviceMemory | None = None, profile: str = "B") -> WiredSlave:
-    """A wired water meter with a valve, a clock and keys."""
+def secured_meter(primary: int = 5, *, memory: DeviceMemory | None = None, profile: str = "B", subunit: int = 0) -> WiredSlave:
+    """A wired water meter with a valve (inside of it: ``subunit`` 1), a clock and keys."""
     memory = memory or DeviceMemory(primary_address=primary)
     description = DeviceDescription(
         EndpointConfig(METER, wired=True, profile=profile),
-        {**{name: {} for name in FUNCTIONS}, "adapter": {"indexes": {"VM1!": "0413"}}},
+        {
+            **{name: {} for name in FUNCTIONS},
+            "disconnector": {"subunit": subunit},
+            "adapter": {"indexes": {"VM1!": "0413"}},
+        },
         tuple(GivenKey(key_id, octets) for key_id, octets in KEYS.items()),
     )
     endpoint = make_device(description, memory, FixedReadings({0: parse(bytes.fromhex(WATER)).records}), lambda: 0.5)

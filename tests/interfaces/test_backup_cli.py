@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.storage.postgres import Server, postgres_server
 __all__ = ["postgres_server"]
 
 ADDRESS = "ELS-12345678-33-03"
+HOOK = "whsec_YSBzZWNyZXQgZm9yIGEgd2ViaG9vaw=="
 
 
 def run(*arguments: object) -> str:
@@ -40,6 +42,7 @@ def data(tmp_path: Path) -> Path:
     with head_end(f"sqlite:///{folder / 'headend.db'}", folder / "master.key") as (made, _):
         made.vault.import_file(f"address,key\n{ADDRESS},{KEY.hex()}\n".encode(), None)
         made.keys_changed()
+        made.webhooks.add("https://example.org/", ("alarm",), HOOK)
         made.ingest([Reception(radio(7, profile="A", records=volume(700)), 1_700_000_000.0, "stick", crc=True)])
     return folder
 
@@ -66,9 +69,12 @@ def test_there_and_back(data: Path, target: str, tmp_path: Path, request: pytest
     backup, key = tmp_path / "one.backup", tmp_path / "new" / "master.key"
     with head_end(f"sqlite:///{data / 'headend.db'}", data / "master.key"):  # it runs meanwhile
         assert "1 telegrams" in run("backup", data, backup)
-    octets = backup.read_bytes()
+    with zipfile.ZipFile(backup) as archive:
+        octets = b"".join(archive.read(name) for name in archive.namelist())
+    assert b"https://example.org/" in octets  # what is there is found
     assert KEY not in octets
     assert KEY.hex().encode() not in octets.lower()
+    assert HOOK.encode() not in octets
     key.parent.mkdir()
     if target == "folder":
         finish(data, backup, key, key.parent, f"sqlite:///{key.parent / 'headend.db'}")
@@ -90,6 +96,8 @@ def finish(data: Path, backup: Path, key: Path, what: Path, url: str) -> None:
     assert "restored" in run("restore", what, backup)
     with head_end(url, key) as (made, _):
         assert len(made.vault.keys().items) == 1
+        (hook,) = made.webhooks.all()
+        assert made.vault.unseal(hook.secret) == HOOK
         made.ingest([Reception(radio(8, profile="A", access_number=2, records=volume(800)), 1_700_000_900.0, "stick", crc=True)])
         values = [row.value for row in made.store.readings()]
     assert values == ["7.00", "8.00"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,7 +244,7 @@ def _table(pa: Any, layout: Any, part: Sequence[tuple[Any, ...]]) -> Any:
 
 
 class Archive:
-    """Questions to the closed months of a folder, through DuckDB; one thread at a time. A folder without months has no rows."""
+    """Questions to the closed months of a folder, through DuckDB; by any thread. A folder without months has no rows."""
 
     def __init__(self, folder: str | Path) -> None:
         """Raises InputError (``input.extra``)"""
@@ -255,6 +256,7 @@ class Archive:
         self._link = duckdb.connect(":memory:")
         self._link.execute("SET TimeZone = 'UTC'; SET threads = 2")
         self._seen: tuple[tuple[str, str], ...] = ()
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         """No more questions."""
@@ -280,7 +282,8 @@ class Archive:
 
     def sql(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows that a question in SQL gives (the view is ``readings``)."""
-        return self._link.execute(query, values).fetchall() if self.view() else []
+        with self._lock:
+            return self._link.execute(query, values).fetchall() if self.view() else []
 
     def samples(self, series_ids: Collection[int], since: float, until: float) -> Iterator[SampleRow]:
         """As ``evidence_rows.samples_of``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, literal
@@ -10,7 +11,7 @@ from openmetering.storage import tables
 from openmetering.storage.model import AuditEntry, Page
 from openmetering.storage.rows import Rows
 
-__all__ = ["append", "page"]
+__all__ = ["about", "append", "page"]
 
 _entries = Rows(tables.audit, AuditEntry)
 
@@ -27,6 +28,14 @@ def append(
 ) -> AuditEntry:
     """Write down who did what."""
     return _entries.add(connection, AuditEntry(0, at, user_id, action, object, detail, personal), at)
+
+
+def about(connection: Connection, things: Sequence[str]) -> list[AuditEntry]:
+    """Every entry about some things, the oldest first."""
+    found: list[AuditEntry] = []
+    for start in range(0, len(things), 500):
+        found += _entries.all(connection, tables.audit.c.object.in_(list(things[start : start + 500])))
+    return sorted(found, key=lambda entry: entry.id)
 
 
 def page(

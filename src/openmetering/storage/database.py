@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from openmetering.errors import InputError, TransportError
 from openmetering.storage import migrations, postgresql
-from openmetering.storage.dialects import copy_statement, copy_text, postgres_reason
+from openmetering.storage.dialects import Link, PostgresLink, SqliteLink, copy_statement, copy_text, postgres_reason
 from openmetering.storage.repository import Store
 
 try:
@@ -142,20 +142,21 @@ class Database:
 
     def alone(self, statements: Sequence[str]) -> None:
         """Statements that stand in no transaction (VACUUM). Raises TransportError (``storage.failed``)"""
+        link: Link
+        if self.dialect == "postgresql":
+            link = PostgresLink(lambda: postgresql.connect(self._target, migrate=False))
+        else:
+            link = SqliteLink(migrations.connect(self._target, create=False))
         try:
-            if self.dialect == "postgresql":
-                with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                    for statement in statements:
-                        connection.exec_driver_sql(statement)
-                return
-            raw = migrations.connect(self._target, create=False)
-            try:
-                for statement in statements:
-                    raw.execute(statement).fetchall()
-            finally:
-                raw.close()
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise TransportError(f"{self.name}: {error}", code="storage.failed", layer="storage") from error
+            for statement in statements:
+                link.rows(statement)
+        except Exception as error:
+            failure = link.failure(error, f"{self.name}: {statements[0].split()[0]} failed")
+            if failure is None:
+                raise
+            raise failure from error
+        finally:
+            link.close()
 
     def copy(self, connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         """Many new rows at once: COPY with PostgreSQL. Cells as the database has them (times as seconds, lists as JSON)."""

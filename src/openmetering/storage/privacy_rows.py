@@ -112,7 +112,7 @@ def compact(database: Database) -> None:
     """Have the database give back what was deleted, so that no file holds it any more. Raises TransportError"""
     if database.dialect == "postgresql":
         names = [table.name for table in (readings, telegrams, frames, alarms, jobs, findings, versions, users)]
-        statements = [f"VACUUM FULL {name}" for name in (*names, "receptions", "pending")] + ["CHECKPOINT"]
+        statements = [f"VACUUM FULL {name}" for name in (*names, "receptions", "pending")]
     else:
         statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
     database.alone(statements)

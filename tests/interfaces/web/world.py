@@ -27,6 +27,7 @@ from openmetering.services.headend.registry import DeviceChange
 from openmetering.services.headend.vault import Vault
 from openmetering.storage import job_rows
 from openmetering.storage.database import Database
+from openmetering.storage.mdm_rows import Schedule
 from openmetering.transport.reception import Reception
 from tests.fleet import radio
 
@@ -140,6 +141,11 @@ class Side:
         """A key in use."""
         number = next(self._world.numbers)
         return self._world.head_end.vault.add(f"ELS-{number:08d}-33-03", f"{number:032X}", 0, tenant_id=self.tenant.id).id
+
+    def fresh_schedule(self) -> int:
+        """A report that goes out by itself."""
+        item = Schedule(0, self.tenant.id, None, "monthly", "csv", 1, "mail", "a@example.org", "en", NOW)
+        return self._world.head_end.mdm.add_schedule(item).id
 
     def fresh_webhook(self) -> int:
         """A webhook."""

@@ -86,3 +86,16 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         merger.release(NOW + number)
     assert len(merger._groups) <= 60
     assert released(merger, 999)[-1] == (200, 0)
+
+
+def test_what_was_released_is_forgotten_after_a_while() -> None:
+    merger = Merger(hold=1.0, window=2.0)
+    for number in range(1, 2001):
+        merger.push(number, entry(number, float(number), access_number=number % 256))
+        merger.release(NOW + number)
+    assert 600 <= len(merger._groups) <= 602
+    assert sum(group.best is not None for group in merger._groups.values()) <= 2
+    merger.push(2001, entry(1950, 1950.5, arrived=2000.5, access_number=1950 % 256))  # late, and known
+    merger.push(2002, entry(1, 1.5, arrived=2000.5, access_number=1))  # so late that the head-end has to know it
+    assert [number for number, _ in released(merger, 9999)] == [2000, 2002]
+    assert merger.merged == 1

@@ -234,6 +234,27 @@ def test_secrets_may_be_kept_sealed(database: Database, clock: Clock) -> None:
     assert headers["webhook-signature"] == signature("opened", "delivery-1", int(START.timestamp()), body)
 
 
+def test_a_secret_that_was_sealed_again_meanwhile_costs_no_event(database: Database, clock: Clock) -> None:
+    """The list of webhooks is some seconds old when the master key changes."""
+    add(database, "alarm", secret="old")
+    opened, poster = {"old": "opened"}, Scripted()
+
+    def reveal(text: str) -> str:
+        if text not in opened:
+            raise InputError("a secret does not open", code="vault.damaged")
+        return opened[text]
+
+    hooks = Webhooks(database, clock, poster, reveal=reveal)
+    hooks.take(alarm())
+    with database.transaction() as connection:
+        webhook_rows.reseal(connection, lambda text: "new")
+    opened = {"new": "opened"}
+    assert (hooks.post_due(), poster.posts, hooks.given_up) == (0, [], 0)
+    clock.forward(PAUSES[0])
+    assert hooks.post_due() == 1
+    assert poster.posts[0][1]["webhook-signature"].startswith("v1,")
+
+
 def test_private_networks_are_for_the_operator(database: Database, clock: Clock) -> None:
     add(database, "alarm", tenant=1)
     for allowed in (False, True):

@@ -6,6 +6,7 @@
     [[gateway]]  name, secret_file (wraps keys for the link), token_file (it reports by HTTPS), serves = ["*"]
     [publish]    MQTT for Home Assistant and others; see ``interfaces.mqtt.settings``
     [influx]     InfluxDB; see ``services.headend.influx``
+    [mail]       the server that reports are sent by; see ``interfaces.reports.delivery``
     [rules]      see ``HeadEndRules``
 
 Secrets are in files of their own or in the environment: ``database`` may be "env:NAME". Relative paths count from the folder
@@ -25,6 +26,7 @@ import msgspec
 
 from openmetering.errors import InputError, OmsError
 from openmetering.interfaces.mqtt.settings import MqttSettings
+from openmetering.interfaces.reports.delivery import MailSettings
 from openmetering.interfaces.web.settings import Tls, WebSettings
 from openmetering.security import AddressPattern
 from openmetering.services.gatewayd.config import UplinkConfig, told
@@ -48,11 +50,13 @@ class HeadEndConfig(_Part, frozen=True):
     ``database``    sqlite:///FILE, postgresql://user:password@host/name, or env:NAME of a variable that holds one
     ``master_key``  file:PATH, env:NAME or keyring:NAME; wraps the keys of the vault
     ``tick``        seconds between two looks for what is silent or late
+    ``archive``     folder of closed months (Parquet); without it everything stays in the database
     """
 
     database: str
     master_key: str
     tick: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 30.0
+    archive: str = ""
 
 
 class WebConfig(_Part, frozen=True):
@@ -112,6 +116,7 @@ class HostConfig(_Part, frozen=True):
     gateway: tuple[GatewayEntry, ...] = ()
     publish: MqttSettings | None = None
     influx: InfluxSettings | None = None
+    mail: MailSettings | None = None
     rules: HeadEndRules = HeadEndRules()
 
     def tokens(self) -> dict[str, str]:
@@ -184,6 +189,8 @@ def _with_paths(config: HostConfig, folder: Path) -> HostConfig:
         return {name: str(folder / Path(text).expanduser()) for name in names if (text := getattr(part, name))}
 
     head, web, receive, publish, influx = config.headend, config.web, config.receive, config.publish, config.influx
+    mail = config.mail and replace(config.mail, **absolute(config.mail, "password_file", "ca"))
+    head = replace(head, **absolute(head, "archive"))
     if head.master_key.startswith("file:"):
         head = replace(head, master_key=f"file:{folder / Path(head.master_key[5:]).expanduser()}")
     if web is not None:
@@ -202,6 +209,7 @@ def _with_paths(config: HostConfig, folder: Path) -> HostConfig:
         receive=receive,
         publish=publish,
         influx=influx,
+        mail=mail,
         gateway=tuple(replace(one, **absolute(one, "secret_file", "token_file")) for one in config.gateway),
     )
 

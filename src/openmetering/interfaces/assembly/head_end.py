@@ -24,6 +24,8 @@ from openmetering.interfaces.assembly.config import HostConfig
 from openmetering.interfaces.assembly.receiving import Receiving
 from openmetering.interfaces.metrics import Metrics
 from openmetering.interfaces.mqtt.publisher import MqttPublisher
+from openmetering.interfaces.reports.clerk import ReportClerk
+from openmetering.interfaces.reports.delivery import Deliver, Mailer, post
 from openmetering.interfaces.web.machines import Health
 from openmetering.services.headend.headend import HeadEnd, now_utc
 from openmetering.services.headend.influx import InfluxWriter
@@ -34,6 +36,7 @@ from openmetering.services.headend.jobs.worker import JobWorker
 from openmetering.services.headend.masterkey import read_master_key
 from openmetering.services.headend.vault import Vault
 from openmetering.services.headend.webhooks import Webhooks
+from openmetering.storage.archive import Archive
 from openmetering.storage.database import Database
 from openmetering.transport.reception import Reception
 
@@ -60,7 +63,8 @@ class Core:
         self.database = Database.open(config.database_url())
         try:
             self.vault = Vault(self.database, read_master_key(config.headend.master_key, create=create_key), clock)
-            self.head_end = HeadEnd(self.database, self.vault, clock, rules=config.rules)
+            archive = Archive(config.headend.archive) if config.headend.archive else None
+            self.head_end = HeadEnd(self.database, self.vault, clock, rules=config.rules, archive=archive)
         except BaseException:
             self.database.close()
             raise
@@ -72,6 +76,10 @@ class Core:
             Runner(self.database, VaultKeys(self.vault, self.database), self.carriers, bus=bus), self.head_end.jobs, bus
         )
         self.webhooks = Webhooks(self.database, clock, reveal=self.vault.unseal)
+        ways: dict[str, Deliver] = {"webhook": post}
+        if config.mail is not None:
+            ways["mail"] = Mailer(config.mail)
+        self.clerk = ReportClerk(self.head_end, ways)
         self.influx = None if config.influx is None else InfluxWriter(config.influx)
         self.publisher = None if config.publish is None else MqttPublisher(config.publish)
         self._stop = threading.Event()
@@ -98,6 +106,7 @@ class Core:
             _log.info("%d telegrams were stored but not read when the program ended last; they are read now", left.frames)
         self.worker.start()
         self._thread("clockwork", self._tick)
+        self._thread("reports", lambda: self.clerk.run(self._stop))
         self._thread("webhooks", lambda: self.webhooks.run(self._stop))
         if self.influx is not None:
             writer = self.influx

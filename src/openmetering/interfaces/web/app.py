@@ -26,7 +26,7 @@ from litestar.status_codes import HTTP_404_NOT_FOUND
 from litestar.stores.memory import MemoryStore
 
 from openmetering import __version__
-from openmetering.interfaces.web.api import data, devices, people, places, work
+from openmetering.interfaces.web.api import billing, data, devices, people, places, work
 from openmetering.interfaces.web.api.common import ApiRequest
 from openmetering.interfaces.web.api.description import Description
 from openmetering.interfaces.web.api.help_page import HelpPage
@@ -71,10 +71,13 @@ _TAGS = {
     "jobs": "Use cases carried out on devices, with approval by a second person.",
     "keys": "The key vault; keys are shown as fingerprints only.",
     "places": "The tree of sites, buildings, units and rooms; metering points and what measures them.",
+    "privacy": "Retention, erasure, and what is known of a person.",
     "readings": "Values of devices with exact digits.",
+    "reports": "Due dates, monthly information, consumption and others; exports; reports that go out by themselves.",
     "telegrams": "Telegrams as they were received, decoded and explained.",
     "tenants": "Whose installations these are.",
     "tokens": "Access for programs.",
+    "validation": "Rules over the values, what they found, and versions of values.",
     "users": "Accounts of people and programs.",
     "webhooks": "Where events are posted to.",
 }
@@ -122,7 +125,7 @@ def create_app(
     error_page: ErrorPage | None = None,
 ) -> Litestar:
     """The application. ``pages`` are routes for people, ``error_page`` renders problems for them."""
-    groups = (places, devices, data, work, people)
+    groups = (places, devices, data, work, people, billing)
     api = Router(f"{API}/{VERSION}", route_handlers=[route for group in groups for route in group.ROUTES])
     return Litestar(
         route_handlers=[api, *pages],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -45,6 +45,11 @@ class Audit:
         self.note(user_id, action, thing, detail, personal=True)
         with self._lock:
             self._looks[name] = now
+
+    def about(self, things: Sequence[str]) -> list[AuditEntry]:
+        """Every entry about some things, the oldest first."""
+        with self._database.reading() as connection:
+            return audit_rows.about(connection, things)
 
     def page(
         self,

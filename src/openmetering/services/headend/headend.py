@@ -115,6 +115,8 @@ class HeadEnd:
         """Write what was only noted and close the store. Safe to call twice."""
         self.ingestor.close()
         self.store.close()
+        if self.readings.archive is not None:
+            self.readings.archive.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -19,20 +18,18 @@ _LARGEST = 1000
 class Readings:
     """Questions about one device each; who may ask is judged elsewhere. Closed months are asked as well."""
 
-    __slots__ = ("_database", "archive", "_lock")
+    __slots__ = ("_database", "archive")
 
     def __init__(self, database: Database, archive: Archive | None = None) -> None:
         self._database = database
         self.archive = archive
-        self._lock = threading.Lock()
 
     def series(self, address: str, since: datetime | None = None, until: datetime | None = None) -> list[SeriesInfo]:
         """The series of a device that have a value in the time."""
         with self._database.reading() as connection:
             rows = telemetry_rows.device_series(connection, address, _seconds(since), _seconds(until))
             if self.archive is not None:
-                with self._lock:
-                    edges = self.archive.edges(address, _seconds(since), _seconds(until))
+                edges = self.archive.edges(address, _seconds(since), _seconds(until))
                 rows = telemetry_rows.with_edges(connection, address, rows, edges)
         return [
             SeriesInfo(
@@ -54,8 +51,7 @@ class Readings:
         with self._database.reading() as connection:
             rows = telemetry_rows.series_values(connection, series_id, _seconds(since), _seconds(until), resolution, limit)
         if self.archive is not None:
-            with self._lock:
-                old = self.archive.values(series_id, _seconds(since), _seconds(until), resolution, limit)
+            old = self.archive.values(series_id, _seconds(since), _seconds(until), resolution, limit)
             rows = _joined(old, rows, resolution)[:limit]
         return [SeriesPoint(moment(row.received_at), row.value, row.time, row.error, row.frame_id) for row in rows]
 

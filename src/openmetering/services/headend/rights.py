@@ -50,6 +50,15 @@ read    audit             A    -   -   -     -        -         -       A
 read    webhooks          A    T   -   -     -        -         -       A
 write   webhooks          A    T   -   -     -        -         -       -
 read    system            A    A   -   -     -        -         -       A
+read    validation        A    T   T   -     -        -         -       A
+write   validation        A    T   T   -     -        -         -       -
+read    reports           A    T   T   T     T        O         -       -
+read    exports           A    T   T   -     T        -         -       -
+read    schedules         A    T   T   -     T        -         -       A
+write   schedules         A    T   -   -     T        -         -       -
+read    privacy           A    T   -   -     -        -         -       A
+read    subjects          A    T   -   -     -        O         -       -
+write   privacy           A    T   -   -     -        -         -       -
 execute key:00            A    T   T   T     -        -         -       -
 execute key:10            A    -   -   -     -        -         T       -
 execute key:18            A    T   -   -     -        -         -       -

@@ -242,6 +242,11 @@ class Webhooks:
 
     def _post(self, webhook: Webhook, delivery: webhook_rows.Delivery) -> tuple[str | None, bool]:
         """None if it arrived, else why not, and whether another attempt is of no use."""
+        try:
+            secret = self._reveal(webhook.secret)
+        except InputError as error:  # the master key was changed since the list was read: the next attempt knows
+            self.refresh()
+            return error.message, False
         now = int(self._clock().timestamp())
         body, identity = delivery.payload.encode(), f"delivery-{delivery.id}"
         try:
@@ -250,7 +255,7 @@ class Webhooks:
                 "User-Agent": "openmetering",
                 "webhook-id": identity,
                 "webhook-timestamp": str(now),
-                "webhook-signature": signature(self._reveal(webhook.secret), identity, now, body),
+                "webhook-signature": signature(secret, identity, now, body),
             }
             private = self._private or webhook.tenant_id is None
             status = self._poster.post(webhook.url, headers, body, private=private)

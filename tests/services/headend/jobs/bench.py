@@ -52,22 +52,41 @@ building = "house"
 medium = "cold water"
 interval = 60.0
 bidirectional = true
-functions = ["disconnector", "clock", "supervision", "keys", "conformance", "firmware", "billing", "selection"]
+[meters.functions]
+disconnector = {{ subunit = 1 }}
+clock = {{}}
+supervision = {{}}
+keys = {{}}
+conformance = {{}}
+firmware = {{}}
+billing = {{}}
+selection = {{}}
 [[meters]]
 medium = "warm water"
 interval = 60.0
 bidirectional = true
-functions = ["disconnector", "clock"]
+functions = {{ disconnector = {{ subunit = 1 }}, clock = {{}} }}
+"""
+ADAPTER = """
+[[meters]]
+medium = "cold water"
+interval = 60.0
+adapter = true
+bidirectional = true
+functions = { adapter = { indexes = { "VM1!" = "0C13" } }, keys = {} }
 """
 WATER = "cold water house/0.1"
 WARM = "warm water house/0.1"
+BEHIND = "cold water house/0.1 #2"  #: a meter behind a radio adapter
 
 
 class Bench:
     """A house, and a head-end that can be killed."""
 
-    def __init__(self, folder: Path, issue: str = "5.0.1", settings: RunnerSettings = SETTINGS, url: str = "") -> None:
-        self.world = World(parse_plan(HOUSE.format(issue=issue)))
+    def __init__(
+        self, folder: Path, issue: str = "5.0.1", settings: RunnerSettings = SETTINGS, url: str = "", more: str = ""
+    ) -> None:
+        self.world = World(parse_plan(HOUSE.format(issue=issue) + more))
         self.database = Database.open(url or str(folder / "head-end.db"))
         if not url:  # power is cut between statements here, never below the database
             event.listen(self.database.engine, "connect", lambda raw, record: raw.execute("PRAGMA synchronous = OFF"))

@@ -317,7 +317,7 @@ class Running:
 
 def test_jobs_over_a_real_line(tmp_path: Path) -> None:
     memory = DeviceMemory(primary_address=5)
-    with served_bus([secured_meter(memory=memory)]) as place:
+    with served_bus([secured_meter(memory=memory, subunit=1)]) as place:
         running = Running(tmp_path, place)
         try:
             running.worker.start()

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from pathlib import Path
 
-from openmetering.protocol.exchange import GiveKey
+import pytest
+
+from openmetering.codec.address import Address
+from openmetering.protocol.exchange import Answered, GiveKey
+from openmetering.protocol.operator.journal import Journal
+from openmetering.services.headend.jobs.journal import OWNER
 from openmetering.services.headend.jobs.outcomes import Outcome
-from openmetering.storage import audit_rows
-from tests.services.headend.jobs.bench import ANNA, BERT, MASTER, WARM, WATER, Bench
+from openmetering.services.headend.model import Device, Tenant
+from openmetering.storage import audit_rows, protocol_rows, registry_rows
+from tests.services.headend.jobs.bench import ADAPTER, ANNA, BEHIND, BERT, MASTER, WARM, WATER, Bench
 
 
 def test_a_valve_is_closed_when_a_second_person_agrees(bench: Bench) -> None:
@@ -219,6 +226,120 @@ def test_selection_due_date_ownership_conformance(bench: Bench) -> None:
     job = bench.finish(bench.ask("due-date", date=dt.date(2020, 1, 1)))
     assert job.state == "failed"
     assert "future" in (job.error or "")
+
+
+def test_consumer_information(bench: Bench) -> None:
+    """A device that does not know application 18 gives its standard response, as the standard demands."""
+    job, outcome = bench.do("consumer", coding="1200")
+    assert outcome.words[0].startswith("a display shows: ")
+    assert any(isinstance(row, dict) and row["quantity"] == "volume" for row in rows(outcome, "records"))
+    assert job.approved_by is None
+
+
+def rows(outcome: Outcome, name: str) -> tuple[object, ...]:
+    found = outcome.values[name]
+    assert isinstance(found, tuple)
+    return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Bench]:
+    """A house with a meter behind an adapter."""
+    made = Bench(tmp_path, more=ADAPTER)
+    yield made
+    made.database.close()
+
+
+def test_the_index_behind_an_adapter(house: Bench) -> None:
+    def index(outcome: Outcome) -> object:
+        (row,) = rows(outcome, "records")
+        return row["value"] if isinstance(row, dict) else None
+
+    job, outcome = house.do("index", BEHIND, action="set", header="0C13", value="12.5")
+    assert (index(outcome), job.approved_by) == ("12.500 m3", BERT)
+    _, outcome = house.do("index", BEHIND, action="add", header="0A13", value="0.367")
+    assert index(outcome) == "12.867 m3"
+    _, outcome = house.do("index", BEHIND)
+    assert index(outcome) == "12.867 m3"
+    job = house.finish(house.ask("index", BEHIND, action="sub", header="0C13", value="13"))
+    assert job.state == "refused"
+    assert "parameter" in (job.error or "")
+    assert house.executed == [1, 2]
+
+
+def test_nothing_is_added_twice_when_the_answer_is_lost(house: Bench) -> None:
+    lost: list[int] = []
+
+    def deaf(result: object) -> bool:
+        if isinstance(result, Answered) and house.executed and not lost:
+            lost.append(result.token)
+            return True
+        return False
+
+    house.deaf = deaf
+    job, outcome = house.do("index", BEHIND, action="add", header="0A13", value="0.5")
+    assert lost
+    assert house.executed == [1]
+    assert [one.value for one in house.events if one.name == "index"] == [500]
+    assert (job.attempts, outcome.values["proof"]) == (1, "counter")
+
+
+def test_the_meter_behind_an_adapter_is_another_one(house: Bench) -> None:
+    """Keys, journal and tenant go along, so that its telegrams are read and no key counter is used twice."""
+    old = house.address(BEHIND)
+    job, outcome = house.do("meter-address", BEHIND, address="FFFF-87654321-FF-FF", delay=30)
+    new = Address.parse(f"{old.manufacturer_text}-87654321-{old.version:02X}-{old.device_type:02X}")
+    assert outcome.words == (f"new address {new}: accepted; the device will execute it later",)
+    assert (outcome.values["address"], job.approved_by) == (str(new), BERT)
+    post = house.world.devices[BEHIND]
+    assert post.address == old
+    house.run(lambda: house.world.now > 86_400.0 or post.address == new)
+    with house.database.reading() as connection:
+        found = registry_rows.device_of_address(connection, str(new))
+        assert found is not None
+        assert (found.state, found.tenant_id, found.last_heard) == ("registered", house.devices[BEHIND].tenant_id, None)
+        assert registry_rows.device_of_address(connection, str(old)) == house.devices[BEHIND]
+        journal = protocol_rows.journal_of(connection, OWNER, new)
+    assert (journal.address, journal.counter(0x27, 0), journal.commands) == (new, 1, ())
+    ring = house.vault.live_ring()
+    for key in post.spec.description.keys:
+        assert ring.require(new.link_octets(), key_id=key.key_id, version=key.version)[0].octets == key.octets
+
+
+def test_an_address_that_nobody_confirmed_may_count(house: Bench) -> None:
+    """The adapter answers under its new address already when it is asked again."""
+    house.deaf = lambda result: bool(house.events)
+    job = house.finish(house.ask("meter-address", BEHIND, address="EXS-87654321-01-16", delay=30))
+    assert job.state == "unknown"
+    with house.database.reading() as connection:
+        assert registry_rows.device_of_address(connection, "EXS-87654321-01-16") is not None
+        assert len(protocol_rows.journal_of(connection, OWNER, Address.parse("EXS-87654321-01-16")).commands) == 1
+
+
+@pytest.mark.parametrize("whose", [None, 1, 2])
+def test_what_is_known_of_the_new_address(house: Bench, whose: int | None) -> None:
+    """Counters never go back; what belongs to another tenant is not touched."""
+    new = Address.parse("EXS-87654321-01-16")
+    known = Journal(new).with_counter(0x27, 0, 9).with_counter(0x20, 0, 4)
+    with house.database.transaction() as connection:
+        registry_rows.tenants.add(connection, Tenant(0, "Oak Street"), house.clock())
+        there = registry_rows.devices.add(connection, Device(0, str(new), whose), house.clock())
+        protocol_rows.save_journal(connection, OWNER, known, house.clock())
+    house.do("meter-address", BEHIND, address=str(new))
+    with house.database.reading() as connection:
+        assert registry_rows.device_of_address(connection, str(new)) == there
+        journal = protocol_rows.journal_of(connection, OWNER, new)
+    keys = house.vault.keys(pattern=str(new)).items
+    assert (journal.counter(0x27, 0), journal.counter(0x20, 0)) == (9, 4)
+    assert (keys == ()) == (whose == 2)
+
+
+def test_an_address_that_was_refused_changes_nothing(house: Bench) -> None:
+    job = house.finish(house.ask("meter-address", WATER, address="EXS-87654321-01-16"))
+    assert job.state == "refused"
+    with house.database.reading() as connection:
+        assert registry_rows.device_of_address(connection, "EXS-87654321-01-16") is None
+    assert house.vault.keys(pattern="EXS-87654321-01-16").items == ()
 
 
 def test_keys_of_an_older_issue_are_destroyed(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ class FixedTask:
     def renewed(self, key_id: int, version: int) -> None:
         self.known.append((key_id, version))
 
+    def moving(self, address: Address) -> None:
+        raise AssertionError(f"{address} is no other address")
+
 
 def begun(kind: str, parameters: str) -> tuple[Procedure[Outcome], Ask]:
     """A procedure and its first step."""
@@ -90,3 +93,22 @@ def test_a_key_that_nobody_wraps_or_has() -> None:
         begun("keys", '{"action": "renew", "key_id": 200}')
     with pytest.raises(KeyNotFound):
         begun("keys", '{"action": "renew", "key_id": 38}')
+
+
+@pytest.mark.parametrize(("address", "words"), [("FFFF-FFFFFFFF-FF-FF", "already"), ("ELS-1234567A-33-03", "other digits")])
+def test_an_address_that_is_none_or_is_there_already(address: str, words: str) -> None:
+    with pytest.raises(NotRepresentable, match=words):
+        begun("meter-address", f'{{"address": "{address}"}}')
+
+
+def test_an_index_is_read_in_a_form_that_every_device_knows() -> None:
+    assert asked(begun("index", "{}")[1]) == ("m-bus", bytes.fromhex("00900F"))
+    assert asked(begun("index", '{"header": "0413"}')[1]) == ("m-bus", bytes.fromhex("00930F"))
+
+
+def test_consumer_information_is_asked_for_with_the_octets_that_were_given() -> None:
+    procedure, step = begun("consumer", '{"coding": "1200"}')
+    assert asked(step) == ("application-reset", bytes.fromhex("1200"))
+    with pytest.raises(StopIteration) as end:
+        procedure.send(Answered(0, 0, "m-bus", bytes.fromhex("0C1327048502")))
+    assert end.value.value.words == ("a display shows: 1 values",)

@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from openmetering.interfaces.web.api import data, devices, people, places, work
+from openmetering.interfaces.web.api import billing, data, devices, people, places, work
 from openmetering.interfaces.web.errors import FieldFault, Problem
 from openmetering.services.headend import model
+from openmetering.services.mdm import privacy, subject
+from openmetering.storage import mdm_rows
 
 __all__ = ["EXAMPLES"]
 
 _AT = datetime(2025, 1, 31, 12, 0, tzinfo=UTC)
+_MONTH = datetime(2025, 1, 1, tzinfo=UTC)
 _YEAR_END = datetime(2026, 1, 1, tzinfo=UTC)
 _ADDRESS = "ELS-12345678-33-07"
 _NODE = model.Node(3, 2, 1, "unit", "Flat 2 left")
@@ -76,6 +79,32 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
     _TOKEN,
     people.AddToken(("read:readings", "read:devices"), _YEAR_END, "spreadsheet"),
     people.NewToken(_TOKEN, "om_..."),
+    billing.Validate(_MONTH, _AT, 1),
+    mdm_rows.ValidationRun(3, 1, _MONTH, _AT, 4, 203, 310_860, 2, _AT),
+    billing.FindingView(
+        88, 3, 7, "leak", "warn", _ADDRESS, _MONTH, _AT, "never less than 0.014 m3/h for 14 days", (1735689600.0,)
+    ),
+    billing.VersionView(
+        _MONTH, 1, "12.345", "m3", "edited", "0", "person", "read from a photograph of the tenant", "user 4", _AT
+    ),
+    billing.AddVersion(_MONTH, "12.345", "read from a photograph of the tenant"),
+    billing.Agreed("Q3 2.5", "3.125", "m3", None, "sub", 900.0),
+    mdm_rows.PointData(2, 7, "Q3 2.5", "3.125", "m3", None, "sub", 900.0),
+    billing.AgreedPlace(62.5, "flat"),
+    mdm_rows.NodeData(2, 3, 62.5, "flat", None),
+    billing.ReportView(
+        "due-dates", "Flat 2 left", _MONTH, _AT, _AT, ("point", "value", "unit", "quality", "source"),
+        (("Kitchen, cold", "12.345", "m3", "measured", "meter"),),
+    ),
+    billing.AddSchedule("monthly", "pdf", "mail", "office@example.org", 3, 3),
+    mdm_rows.Schedule(1, 1, 3, "monthly", "pdf", 3, "mail", "office@example.org", "en", _YEAR_END),
+    billing.RetentionView({"raw": 90, "readings": 1098}),
+    billing.SetRetention("raw", 60, 1),
+    billing.Erase(3, _MONTH, _AT, 21),
+    privacy.Erased(1204, 8800, 2, 5, 4),
+    subject.SubjectFile(
+        21, "anna", "consumer", "en", _AT, ({"place": "Flat 2 left", "from": "2025-01-01T00:00:00Z", "until": None},), (), (), ()
+    ),
     Problem(422, "Unprocessable Entity", "access.invalid", "/api#access.invalid", "a time is between the years 1900 and 9998"),
     FieldFault("Expected `int` >= 1", "limit", "query"),
 )  # fmt: skip

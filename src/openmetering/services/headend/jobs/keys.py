@@ -18,6 +18,7 @@ __all__ = ["VaultKeys"]
 
 _KEY_IDS: Final = range(0x30)  #: KeyIDs that the head-end has to do with; OMS Volume 2 5.0.1 Table 45
 _LINK: Final = 0x10  #: KeyIDs below are for the link
+_LIVE: Final = ("active", "waiting")
 _VERSIONS: Final = 0xFF  #: KeyVersions 0 to 254; FFh is none
 _PAGE: Final = 1000
 
@@ -90,6 +91,17 @@ class VaultKeys:
                 self._vault.activate(info.id)
             elif info.version != version and info.state == "active" and key_id >= _LINK:
                 self._vault.retire(info.id)
+
+    def moved(self, device: Address, address: Address) -> None:
+        """The keys of a device count for another address as well; what is known for that address stays."""
+        taken = {(info.key_id, info.version) for info in self._infos(address) if info.state in _LIVE}
+        for info in self._infos(device):
+            if info.state in _LIVE and (info.key_id, info.version) not in taken:
+                octets = self._vault.octets_of(info.id)
+                self._vault.add(
+                    str(address), octets, info.key_id, info.version,
+                    label=info.label, tenant_id=info.tenant_id, created_by=info.created_by, state=info.state,
+                )  # fmt: skip
 
     def _infos(self, device: Address) -> list[KeyInfo]:
         """Everything that is kept for this very device."""

@@ -11,6 +11,9 @@
     select        25                -                              settled by the key counter
     due-date      26, read 00       -                              settled by the key counter
     ownership     26, read 00       -                              settled by the key counter
+    consumer      00                -                              asked again
+    index         27, read 00       to change                      settled by the key counter
+    meter-address 27                always                         settled by the key counter
     test          1F, plain 00      -                              asked again
 
 KeyIDs are the permissions (see ``rights``): 10h stands for key management, 00h for what needs the key of the link only.
@@ -27,8 +30,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from openmetering.codec.address import Address
-from openmetering.errors import DecodeError
+from openmetering.errors import DecodeError, NotRepresentable
+from openmetering.protocol.device.adapter import ADAPTER_KEY, merged
 from openmetering.protocol.exchange import Command
+from openmetering.protocol.operator.adapter import change_index, read_index, set_meter_address
 from openmetering.protocol.operator.answers import ask, exchange, payload, read_records
 from openmetering.protocol.operator.billing import (
     read_due_dates,
@@ -46,6 +51,7 @@ from openmetering.protocol.operator.clock import (
     type_i,
 )
 from openmetering.protocol.operator.conformance import conformance_test
+from openmetering.protocol.operator.consumer import read_consumer_information
 from openmetering.protocol.operator.disconnector import read_disconnector, set_disconnector
 from openmetering.protocol.operator.firmware import (
     FirmwareImage,
@@ -65,10 +71,13 @@ from openmetering.services.headend.jobs import outcomes
 from openmetering.services.headend.jobs.outcomes import Outcome
 from openmetering.services.headend.jobs.parameters import (
     ClockParameters,
+    ConsumerParameters,
     DisconnectorParameters,
     DueDateParameters,
     FirmwareParameters,
+    IndexParameters,
     KeyParameters,
+    MeterAddressParameters,
     OwnershipParameters,
     Parameters,
     ReadParameters,
@@ -122,6 +131,10 @@ class Task(Protocol):
 
     def renewed(self, key_id: int, version: int) -> None:
         """The device uses this version now: the vault learns it together with the end of the job."""
+        ...
+
+    def moving(self, address: Address) -> None:
+        """The device may have this address when the job is over: keys and journal count for it as well."""
         ...
 
 
@@ -373,7 +386,7 @@ _KEY_ACTIONS: Final[dict[str, Callable[[Task, KeyParameters], Procedure[Outcome]
 }
 
 
-# -- selection, billing, conformance -------------------------------------------------------------------
+# -- selection, billing --------------------------------------------------------------------------------
 
 
 def _plan_select(wanted: SelectParameters) -> Plan:
@@ -422,6 +435,47 @@ def _ownership(task: Task, wanted: OwnershipParameters) -> Procedure[Outcome]:
     return _then(procedure, lambda digits: outcomes.plain(f"ownership number {digits}", {"ownership_number": digits}))
 
 
+# -- consumer, adapters --------------------------------------------------------------------------------
+
+
+def _consumer(task: Task, wanted: ConsumerParameters) -> Procedure[Outcome]:
+    procedure = read_consumer_information(wanted.octets, issue=wanted.issue)
+    return _then(procedure, lambda found: outcomes.readings(found, "a display shows"))
+
+
+def _plan_index(wanted: IndexParameters) -> Plan:
+    if wanted.action == "read":
+        return Plan(f"read the index {wanted.tag}", _LINK)
+    return Plan(f"index {wanted.tag}: {wanted.action} {wanted.value}", ADAPTER_KEY, approval=True, effect="journal")
+
+
+def _index(task: Task, wanted: IndexParameters) -> Procedure[Outcome]:
+    if wanted.action == "read":
+        return _then(read_index(wanted.tag, wanted.vib, issue=wanted.issue), outcomes.index)
+    procedure = change_index(
+        task.head_end, task.device, wanted.tag, wanted.octets, wanted.action, wanted.number, issue=wanted.issue
+    )
+    return _then(procedure, outcomes.index_changed)
+
+
+def _plan_meter_address(wanted: MeterAddressParameters) -> Plan:
+    words = f"address of the meter: {wanted.wanted} after {wanted.delay} s"
+    return Plan(words, ADAPTER_KEY, approval=True, effect="journal")
+
+
+def _meter_address(task: Task, wanted: MeterAddressParameters) -> Procedure[Outcome]:
+    address = merged(wanted.wanted.transport_octets(), task.device)
+    if address is None or address == task.device:
+        words = "the number has other digits than 0 to 9" if address is None else "the device has this address already"
+        raise NotRepresentable(words, field="address", value=wanted.address)
+    task.moving(address)
+    procedure = set_meter_address(task.head_end, task.device, wanted.wanted, delay=wanted.delay, issue=wanted.issue)
+    return _then(procedure, lambda found: outcomes.moved(found, address))
+
+
+# -- conformance ---------------------------------------------------------------------------------------
+
+
 def _plan_test(wanted: TestParameters) -> Plan:
     return Plan("conformance test", 0x1F if wanted.secured else _LINK)
 
@@ -451,6 +505,9 @@ _ROWS: Final = (
     _row(JobKind("select", SelectParameters, 0x25, _plan_select, _select)),
     _row(JobKind("due-date", DueDateParameters, 0x26, _plan_due_date, _due_date)),
     _row(JobKind("ownership", OwnershipParameters, 0x26, _plan_ownership, _ownership)),
+    _row(JobKind("consumer", ConsumerParameters, _LINK, lambda wanted: Plan("read consumer information", _LINK), _consumer)),
+    _row(JobKind("index", IndexParameters, ADAPTER_KEY, _plan_index, _index)),
+    _row(JobKind("meter-address", MeterAddressParameters, ADAPTER_KEY, _plan_meter_address, _meter_address)),
     _row(JobKind("test", TestParameters, 0x1F, _plan_test, _test)),
 )
 #: name -> kind

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from openmetering.codec.address import Address
 from openmetering.codec.apl.records import Record
 from openmetering.codec.apl.security_transfer import KeyList
+from openmetering.protocol.operator.adapter import IndexChange
 from openmetering.protocol.operator.billing import DueDates
 from openmetering.protocol.operator.conformance import ConformanceReport
 from openmetering.protocol.operator.disconnector import STATES, DisconnectorState, SetDisconnector
@@ -38,7 +40,10 @@ __all__ = [
     "due_dates",
     "firmware",
     "image_state",
+    "index",
+    "index_changed",
     "key_list",
+    "moved",
     "plain",
     "readings",
     "registration",
@@ -240,6 +245,26 @@ def renewed(found: Renewed) -> Outcome:
     words = f"key {found.key_id:02X}: version {found.new:02X} is in use (was {found.old:02X})"
     words += "; an earlier attempt was finished" if found.resumed else ""
     return Outcome((words,), {"key_id": found.key_id, "old": found.old, "new": found.new, "resumed": found.resumed})
+
+
+# -- adapters ----------------------------------------------------------------------------------------------
+
+
+def index(found: Record) -> Outcome:
+    """The index of the meter behind an adapter."""
+    return Outcome((f"index {value_text(found)}",), {"records": _rows((found,))})
+
+
+def index_changed(found: IndexChange) -> Outcome:
+    """The index as it is after it was changed."""
+    told = index(found.index)
+    return Outcome((*told.words, *_proof(found.proof)), {**told.values, "proof": found.proof})
+
+
+def moved(found: Confirmation, address: Address) -> Outcome:
+    """The meter behind an adapter gets another address; until the session is over the old one counts."""
+    told = confirmed(found, "accepted; it counts when the session is over", {"address": str(address)})
+    return Outcome((f"new address {address}: {told.words[0]}", *told.words[1:]), told.values)
 
 
 # -- billing, conformance --------------------------------------------------------------------------------

@@ -10,22 +10,30 @@ be carried out is refused when the job is asked for, not hours later.
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
 
+from openmetering.codec.address import Address
+from openmetering.codec.apl.header import header_of
+from openmetering.codec.apl.records import make
 from openmetering.errors import EncodeError
-from openmetering.protocol.operator.tags import command_header
+from openmetering.protocol.operator.adapter import LONGEST_DELAY
+from openmetering.protocol.operator.tags import command_header, vib_octets
 
 __all__ = [
     "LARGEST_IMAGE",
     "ClockParameters",
+    "ConsumerParameters",
     "DisconnectorParameters",
     "DueDateParameters",
     "FirmwareParameters",
+    "IndexParameters",
     "KeyParameters",
+    "MeterAddressParameters",
     "OwnershipParameters",
     "Parameters",
     "ReadParameters",
@@ -42,6 +50,7 @@ Version = Annotated[int, Meta(ge=0, le=254)]
 Delay = Annotated[int, Meta(ge=0, le=31_536_000, description="seconds")]
 Tags = Annotated[tuple[str, ...], Meta(max_length=32)]
 Issue = Literal["5.0.1", "4.3.3"]
+_HEX: Final = "([0-9A-Fa-f]{2})"
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,6 +208,84 @@ class OwnershipParameters(Parameters, frozen=True):
     """UC-12b. ``digits`` None: read."""
 
     digits: Annotated[str, Meta(pattern=r"^([0-9]{2}|[0-9]{4}|[0-9]{6}|[0-9]{8}|[0-9]{12})$")] | None = None
+
+
+class ConsumerParameters(Parameters, frozen=True):
+    """UC-07: what a consumer display shows. ``coding``: the octets that select message application 18, hexadecimal."""
+
+    coding: Annotated[str, Meta(pattern=f"^{_HEX}{{1,4}}$")]
+
+    @property
+    def octets(self) -> bytes:
+        """The coding in octets."""
+        return bytes.fromhex(self.coding)
+
+
+class IndexParameters(Parameters, frozen=True):
+    """UC-20b: read the index of the meter behind an adapter, or set it, add to it, subtract from it.
+
+    ``header``: DIB and VIB of the index, hexadecimal, e.g. ``0A13`` for litres in four digits; to read, it may be left out.
+    ``value`` in the unit of the header (a volume in m3, an energy in Wh).
+    """
+
+    action: Literal["read", "set", "add", "sub"] = "read"
+    tag: Annotated[str, Meta(min_length=2, max_length=16)] = "VM1!"
+    header: Annotated[str, Meta(pattern=f"^{_HEX}{{2,16}}$")] | None = None
+    value: Annotated[str, Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,9})?$")] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what cannot be done."""
+        try:
+            vib_octets(self.tag)
+            if self.action == "read":
+                if self.value is not None:
+                    raise ValueError("reading an index takes no value")
+                return
+            if self.header is None or self.value is None:
+                raise ValueError(f"to {self.action} an index takes its header and a value")
+            dib, vib = self.octets[:1], self.octets[1:]
+            if dib[0] & 0x80 or not dib[0] & 0x0F:
+                raise ValueError("a header is a DIF with data and a VIB")
+            make(header_of(dib, vib), self.number)
+        except EncodeError as error:
+            raise ValueError(error.message) from None
+
+    @property
+    def octets(self) -> bytes:
+        """DIB and VIB; empty if they were left out."""
+        return bytes.fromhex(self.header or "")
+
+    @property
+    def vib(self) -> bytes:
+        """The VIB, by default the one that every device with this index knows. Raises NotRepresentable."""
+        return self.octets[1:] or vib_octets(self.tag)
+
+    @property
+    def number(self) -> Decimal:
+        """The value."""
+        return Decimal(self.value or 0)
+
+
+class MeterAddressParameters(Parameters, frozen=True):
+    """UC-20a: the meter behind an adapter gets another address after ``delay`` seconds.
+
+    Digits F and the parts FFFF, FF and FF of ``address`` keep what is there, e.g. ``FFFF-87654321-FF-FF``.
+    """
+
+    address: Annotated[str, Meta(min_length=1, max_length=32)]
+    delay: Annotated[int, Meta(ge=0, le=LONGEST_DELAY, description="seconds")] = 45
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no address."""
+        try:
+            self.wanted  # noqa: B018  raises where it cannot be read
+        except EncodeError as error:
+            raise ValueError(error.message) from None
+
+    @property
+    def wanted(self) -> Address:
+        """The address with its wildcards. Raises NotRepresentable."""
+        return Address.parse(self.address)
 
 
 class TestParameters(Parameters, frozen=True):

@@ -28,13 +28,13 @@ from openmetering.protocol.operator.steps import Procedure, Progress
 from openmetering.services.headend.bus import Bus, JobChanged
 from openmetering.services.headend.jobs.carriers import CarriedResult, Carriers
 from openmetering.services.headend.jobs.desk import BEGUN, CANCEL, SETTLED, all_steps
-from openmetering.services.headend.jobs.journal import REPLACED, Ledger
+from openmetering.services.headend.jobs.journal import OWNER, REPLACED, Ledger
 from openmetering.services.headend.jobs.kinds import kind_of, read_parameters
 from openmetering.services.headend.jobs.life import Ending, Event, Retries, ending, next_state, unsettled
 from openmetering.services.headend.jobs.outcomes import Outcome
 from openmetering.services.headend.jobs.task import JobKeys, Running, TakenBack
 from openmetering.services.headend.model import Job, moment
-from openmetering.storage import audit_rows, job_rows, registry_rows, tables
+from openmetering.storage import audit_rows, job_rows, protocol_rows, registry_rows, tables
 from openmetering.storage.database import Database
 
 __all__ = ["Runner", "RunnerSettings"]
@@ -432,6 +432,8 @@ class Runner:
                 if event == "done":
                     for key_id, version in running.renewals:
                         self._keys.in_use(running.device, key_id, version)
+                if event in ("done", "unknown"):
+                    self._move(connection, running)
                 if later is None:
                     job = self._over(connection, running.job, event, words, outcome)
                 else:
@@ -447,6 +449,26 @@ class Runner:
         if later is not None:
             self._waiting[running.job.id] = later
         self._tell(job)
+
+    def _move(self, connection: Connection, running: Running) -> None:
+        """Other addresses that the device may have now: keys and journal count for them, too, so that no key counter is
+        used twice; a new device of that address belongs to the same tenant. The old one stays: it has the past."""
+        old = registry_rows.devices.get(connection, running.job.device_id)
+        for address in running.moves:
+            there = registry_rows.device_of_address(connection, str(address))
+            if old is None or (there is not None and there.tenant_id not in (None, old.tenant_id)):
+                continue  # somebody else's: neither keys nor counters of theirs are touched
+            self._keys.moved(running.device, address)
+            journal = msgspec.structs.replace(running.head_end.journal(running.device), address=address)
+            for entry in protocol_rows.journal_of(connection, OWNER, address).counters:
+                journal = journal.with_counter(entry.key_id, entry.version, entry.last)
+            protocol_rows.save_journal(connection, OWNER, journal, self._moment())
+            if there is None:
+                new = msgspec.structs.replace(
+                    old, address=str(address), medium=address.medium, state="registered",
+                    first_heard=None, last_heard=None, interval_learned=None,
+                )  # fmt: skip
+                registry_rows.devices.add(connection, new, self._moment())
 
     def _close(self, job: Job, event: Event, words: str) -> None:
         """A job ends before its procedure has begun."""

@@ -39,6 +39,10 @@ class JobKeys(Protocol):
         """The device uses this version from now on; called within the transaction that ends the job."""
         ...
 
+    def moved(self, device: Address, address: Address) -> None:
+        """The keys of a device count for another address as well; called as ``in_use``."""
+        ...
+
 
 class TakenBack(msgspec.Struct, frozen=True):
     """What was found out about a job that was taken back: ``taken`` None: nobody knows."""
@@ -62,6 +66,7 @@ class Running:
         "head_end",
         "job",
         "kind",
+        "moves",
         "operator",
         "plan",
         "renewals",
@@ -104,6 +109,7 @@ class Running:
         self.words: list[str] = []  #: steps that are not written yet
         self.settled: tuple[Settled, ...] | None = None  #: commands of earlier jobs that were found open
         self.renewals: list[tuple[int, int]] = []  #: keys that are in use when the job is done
+        self.moves: list[Address] = []  #: addresses that the device may have when the job is over
         self.told = job.progress
         self.told_at = float("-inf")
 
@@ -128,6 +134,10 @@ class Running:
     def renewed(self, key_id: int, version: int) -> None:
         """To be told to the vault when the job is done."""
         self.renewals.append((key_id, version))
+
+    def moving(self, address: Address) -> None:
+        """To be told to vault and registry when the job is over and the device may have taken it."""
+        self.moves.append(address)
 
     # -- procedures ----------------------------------------------------------------------------------
 
