@@ -18,7 +18,7 @@ CORE_TESTS := $(addprefix tests/,$(CORE)) tests/tables
 CORE_FILES := $(subst $(space),$(comma),$(foreach part,$(CORE),src/openmetering/$(part)/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev run test check lint types contracts cover rest docs screenshots bench stress soak fuzz format lock clean
+.PHONY: help venv dev run test check lint types contracts cover rest docs screenshots bench stress property soak fuzz format lock clean
 
 help: ## this list
 	@echo "openmetering: make TARGET"
@@ -98,6 +98,9 @@ bench: $(VENV)/.stamp-dev ## the table of speeds and ratios
 stress: $(VENV)/.stamp-dev ## kill -9 200 times and an outage of the broker, with each database: about ten minutes
 	@OPENMETERING_STRESS_KILLS=200 OPENMETERING_STRESS_TELEGRAMS=200000 OPENMETERING_STRESS_OUTAGE=120 \
 	  OPENMETERING_REQUIRE_SERVICES=1 $(PYTEST) -s tests/stress
+
+property: $(VENV)/.stamp-dev ## a property of 203 meters over a year, with and without faults: validation, bill, closed months
+	@OPENMETERING_PROPERTY_METERS=203 $(PYTEST) tests/services/mdm/test_property.py
 
 soak: $(VENV)/.stamp-dev ## memory over an hour of replay at 20 times real time
 	@$(BIN)/python benchmarks/soak.py

@@ -257,7 +257,7 @@ def clocks_of(
             readings.c.value.is_not(None),
             readings.c.error.is_(None),
         )
-        yield from connection.execute(query).tuples()
+        yield from ((number, at, text) for number, at, text in connection.execute(query))
 
 
 def last_before(connection: Connection, series_ids: Collection[int], until: float, since: float) -> Iterator[SampleRow]:

@@ -51,6 +51,7 @@ def known(world: World) -> dict[str, Callable[[], object]]:
         "job_id": lambda: side.fresh_job().id,
         "key_id": side.fresh_key,
         "webhook_id": side.fresh_webhook,
+        "schedule_id": side.fresh_schedule,
         "user_id": lambda: side.user("msp").id,
         "token_id": lambda: side.fresh_token(side.consumer),
         "address": lambda: side.address,

@@ -135,6 +135,8 @@ _NEEDS = {
     r"/(places(/\d+)?|points/\d+)": ("read", "nodes"),
     r"/tenants": ("read", "tenants"),
     r"/webhooks": ("read", "webhooks"),
+    r"/validation": ("read", "validation"),
+    r"/reports": ("read", "reports"),
     r"/alarms": ("read", "alarms"),
     r"/jobs(/new|/\d+)?": ("read", "jobs"),
     r"/gateways(/\d+)?": ("read", "gateways"),

@@ -14,17 +14,23 @@ from openmetering.interfaces.web.pages import formats
 from openmetering.interfaces.web.pages.diagnosis import STAGES
 from openmetering.interfaces.web.pages.job_forms import fields
 from openmetering.interfaces.web.pages.visit import THEMES
+from openmetering.mdm.quality import Quality
+from openmetering.mdm.validation import RULE_IDS
 from openmetering.services.headend.conditions import KINDS as ALARM_KINDS
 from openmetering.services.headend.jobs.kinds import KINDS
 from openmetering.services.headend.model import ALARM_STATES, DEVICE_STATES, JOB_STATES, NODE_KINDS, ROLES
 from openmetering.services.headend.rights import PERMISSIONS
 from openmetering.services.headend.webhooks import EVENTS
+from openmetering.services.mdm.reports import REPORTS
 from openmetering.tables import FAULTS
 
 _WEB = files("openmetering.interfaces.web")
 _TEMPLATES = {place.name: place.read_text(encoding="utf-8") for place in _WEB.joinpath("templates").iterdir()}
 _CODE = {
-    place.name: place.read_text(encoding="utf-8") for place in _WEB.joinpath("pages").iterdir() if place.name.endswith(".py")
+    place.name: place.read_text(encoding="utf-8")
+    for folder in (_WEB.joinpath("pages"), files("openmetering.interfaces.reports"))
+    for place in folder.iterdir()
+    if place.name.endswith(".py")
 }
 
 #: closed lists whose members are keys: group -> members
@@ -44,6 +50,9 @@ _LISTS = {
     "language": LOCALES,
     "verb": tuple({one.verb for one in PERMISSIONS}),
     "scope": tuple({scope for roles in PERMISSIONS.values() for scope in roles.values()}),
+    "quality": tuple(one.value for one in Quality),
+    "rule": RULE_IDS,
+    "report.title": tuple(REPORTS),
     "severity": ("information", "warning", "critical"),
     "health": ("good", "warning", "critical", "empty"),
     "tone": ("good", "warn", "bad", "idle"),
@@ -81,8 +90,23 @@ _OPTIONAL = tuple(
         "key",
         "import",
         "language",
+        "report.column",
+        "report.note",
     ]
 )
+
+
+def test_every_column_and_note_of_reports_has_words() -> None:
+    """Columns and notes are named in the service that makes reports."""
+    source = (files("openmetering.services.mdm") / "reports.py").read_text(encoding="utf-8")
+    notes = set(re.findall(r"\"(report\.note\.[a-z-]+)\"", source))
+    columns = set()
+    for call in re.findall(r"_columns\(([^=]*?)\)\s*(?:#|\n)", source):
+        columns |= set(re.findall(r"(?<![\w, ]\s)\"([a-z-]+)\"", call)) - {
+            "number", "term", "moment", "day", "quality-kind"
+        }  # fmt: skip
+    assert len(columns) > 15
+    assert notes | {f"report.column.{name}" for name in columns} <= set(catalogue())
 
 
 def _used() -> set[str]:

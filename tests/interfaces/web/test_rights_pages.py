@@ -82,6 +82,7 @@ def numbers(world: World, side: Side) -> dict[str, object]:
         "webhook_id": side.webhook,
         "user_id": side.users["msp"].id,
         "token_id": side.token.id,
+        "schedule_id": side.fresh_schedule(),
     }
 
 

@@ -10,7 +10,9 @@ from openmetering.interfaces.web.pages import page_routes
 from tests.interfaces.web.house import House
 
 #: routes that people do not open as a page of their own: parts, files, the stream of news, the door
-NO_PAGES: Final = frozenset(("/overview", "/meters/{}/plot", "/export/devices.csv", "/live", "/login/once/{}", "/static/{}"))
+NO_PAGES: Final = frozenset(
+    ("/overview", "/meters/{}/plot", "/export/devices.csv", "/reports/file", "/live", "/login/once/{}", "/static/{}")
+)
 #: opened before signing in
 DOOR: Final = frozenset(("/login",))
 
@@ -22,7 +24,7 @@ PICTURES: Final = {
         for name in (
             "overview", "meters", "meter", "meter-history", "meter-radio", "meter-without-key-security", "telegram", "places",
             "place", "point", "alarms", "jobs", "job", "job-new", "gateway", "keys", "import-devices", "users", "rights",
-            "webhooks", "audit", "account",
+            "webhooks", "audit", "account", "report-monthly", "validation",
         )
     },
     ("overview", "en", True, False): "overview-dark",
@@ -76,6 +78,11 @@ def pages(house: House) -> dict[str, str]:
         "rights": "/users/rights",
         "tenants": "/tenants",
         "webhooks": "/webhooks",
+        "validation": "/validation",
+        "reports": "/reports",
+        "report-monthly": f"/reports?kind=monthly&node={flat.id}",
+        "report-due-dates": f"/reports?kind=due-dates&node={flat.id}",
+        "report-radio": f"/reports?kind=radio&node={flat.id}",
         "account": "/account",
         "audit": "/audit",
     }

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 from openmetering.errors import InputError
 from openmetering.interfaces.web.i18n import Words
-from openmetering.interfaces.web.pages.formats import number
 from openmetering.services.mdm.report import Cell, Column, Plot, Report
 
 __all__ = ["pdf_of", "shown"]
@@ -25,6 +24,8 @@ def shown(cell: Cell, column: Column, words: Words, zone: ZoneInfo) -> str:
     if cell is None:
         return "–"
     if isinstance(cell, Decimal):
+        from openmetering.interfaces.web.pages.formats import number  # the pages show reports: they import this module
+
         return number(f"{cell:f}", words.locale)
     if isinstance(cell, datetime):
         return cell.astimezone(zone).strftime(_DATES[words.locale] + " %H:%M")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from openmetering.errors import InputError
 from openmetering.mdm.findings import Version
@@ -301,6 +302,16 @@ class Billing(Guard):
             raise unknown("user", user_id)
         self.note("subject access", f"user {user_id}", personal=True)
         return subject_file(self._head, found)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The local time in which days, months and due dates begin."""
+        return self._head.mdm.loader.zone
+
+    def point_names(self, numbers: Collection[int]) -> dict[int, str]:
+        """The names of points of findings that were told."""
+        found = {number: self._head.registry.find_point(number) for number in numbers}
+        return {number: point.name for number, point in found.items() if point is not None}
 
     # -- what the user sees -----------------------------------------------------------------------
 

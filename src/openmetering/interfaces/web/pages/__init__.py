@@ -28,7 +28,9 @@ from openmetering.interfaces.web.pages import (
     people,
     places,
     points,
+    reports,
     tenants,
+    validation,
     webhooks,
 )
 from openmetering.interfaces.web.pages.entry import error_page
@@ -76,6 +78,12 @@ _PAGES = (
     jobs.create,
     jobs.approve,
     jobs.cancel,
+    validation.validation,
+    validation.validate,
+    reports.reports,
+    reports.report_file,
+    reports.add_schedule,
+    reports.remove_schedule,
     gateways.gateways,
     gateways.gateway,
     keys.keys,

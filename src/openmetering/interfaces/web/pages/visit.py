@@ -80,6 +80,8 @@ _MENU: Final = (
     ("places", "/places", "place", ("read", "tenants")),
     ("alarms", "/alarms", "alarm", ("read", "alarms")),
     ("jobs", "/jobs", "job", ("read", "jobs")),
+    ("validation", "/validation", "good", ("read", "validation")),
+    ("reports", "/reports", "import", ("read", "reports")),
     ("gateways", "/gateways", "gateway", ("read", "gateways")),
     ("keys", "/keys", "key", ("read", "keys")),
     ("users", "/users", "people", ("read", "users")),
