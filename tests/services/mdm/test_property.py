@@ -136,7 +136,7 @@ def test_a_second_run_adds_no_version(faulty: Lived) -> None:
 
 def told(amounts: Sequence[PointAmount]) -> list[tuple[object, ...]]:
     """Without what lies below a microsecond, which Parquet does not keep."""
-    return [(one.place.name, one.amount.quality, one.values, one.amount.value and round(one.amount.value, 6)) for one in amounts]
+    return [(one.place.name, one.amount.quality, one.values, one.amount.value and round(one.amount.value, 3)) for one in amounts]
 
 
 def test_closed_months_change_no_answer(faulty: Lived, tmp_path: Path) -> None:
