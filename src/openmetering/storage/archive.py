@@ -48,6 +48,7 @@ SCHEMA: Final = (
     ("obis", "string", "OBIS code, empty without one"),
     ("tag", "string", "data point of OMS Volume 2 Annex B, empty without one"),
     ("received_at", "timestamp[us, tz=UTC]", "when the telegram was received"),
+    ("received_seconds", "double", "the same in seconds since 1970, as the database has it: versions refer to it"),
     ("frame_id", "int64", "number of the frame in the database"),
     ("position", "int32", "of the value in the telegram"),
     ("value", "string", "exact digits, a time in ISO 8601, text"),
@@ -60,6 +61,7 @@ SCHEMA: Final = (
 )
 _MANIFEST: Final = "months.json"
 _PORTION: Final = 50_000
+_TIME: Final = 12  #: column of the time of reception
 _NEWEST_OF_SLOT: Final = "PARTITION BY floor(epoch(received_at) / ?) ORDER BY received_at DESC, frame_id DESC, position DESC"
 _GROUP: Final = 100_000
 
@@ -91,6 +93,7 @@ def schema() -> Any:
     kinds = {
         "int64": pa.int64(),
         "int32": pa.int32(),
+        "double": pa.float64(),
         "string": pa.string(),
         "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
     }
@@ -234,9 +237,10 @@ def _synced(path: Path) -> None:
 
 def _table(pa: Any, layout: Any, part: Sequence[tuple[Any, ...]]) -> Any:
     *columns, source = zip(*part, strict=True)
-    times = [round(at * 1_000_000) for at in columns[12]]
+    times = [round(at * 1_000_000) for at in columns[_TIME]]
+    columns.insert(_TIME, columns[_TIME])
     arrays = [
-        pa.array(times, pa.int64()).cast(pa.timestamp("us", tz="UTC")) if number == 12 else pa.array(column, field.type)
+        pa.array(times, pa.int64()).cast(pa.timestamp("us", tz="UTC")) if number == _TIME else pa.array(column, field.type)
         for number, (column, field) in enumerate(zip(columns, layout, strict=False))
     ]
     arrays += [pa.array(["measured"] * len(part), pa.string()), pa.array(source, pa.string())]
@@ -290,7 +294,7 @@ class Archive:
         if not series_ids or not self._covers(since, until):
             return
         rows = self.sql(
-            "SELECT series_id, epoch(received_at), mantissa, exponent, time FROM readings"
+            "SELECT series_id, received_seconds, mantissa, exponent, time FROM readings"
             " WHERE series_id IN (SELECT unnest(?::BIGINT[])) AND received_at >= to_timestamp(?)"
             " AND received_at < to_timestamp(?) AND mantissa IS NOT NULL AND error IS NULL"
             " ORDER BY series_id, received_at, position",
@@ -309,7 +313,7 @@ class Archive:
         where = "series_id = ? AND received_at >= to_timestamp(?) AND received_at < to_timestamp(?)"
         last = "" if resolution is None else f" QUALIFY row_number() OVER ({_NEWEST_OF_SLOT}) = 1"
         rows = self.sql(
-            f"SELECT epoch(received_at), value, time, error, frame_id FROM readings WHERE {where}{last}"
+            f"SELECT received_seconds, value, time, error, frame_id FROM readings WHERE {where}{last}"
             " ORDER BY received_at, frame_id, position LIMIT ?",
             (series_id, begin, end, *(() if resolution is None else (resolution,)), limit),
         )
@@ -318,7 +322,7 @@ class Archive:
     def edges(self, address: str, since: float | None, until: float | None) -> dict[int, tuple[float, float]]:
         """First and last time of each series of a device."""
         rows = self.sql(
-            "SELECT series_id, epoch(min(received_at)), epoch(max(received_at)) FROM readings"
+            "SELECT series_id, min(received_seconds), max(received_seconds) FROM readings"
             " WHERE address = ? AND received_at >= to_timestamp(?) AND received_at < to_timestamp(?) GROUP BY series_id",
             (address, since or 0.0, 4e9 if until is None else until),
         )

@@ -91,7 +91,7 @@ def _joined(
     old: Sequence[telemetry_rows.ValueRow], new: Sequence[telemetry_rows.ValueRow], resolution: float | None
 ) -> list[telemetry_rows.ValueRow]:
     """Values of closed months and of the database in order of time; what is in both once, and of a slot the last one."""
-    found = {(round(row.received_at * 1e6), row.frame_id, row.value): row for row in (*old, *new)}
+    found = {(row.received_at, row.frame_id, row.value): row for row in (*old, *new)}
     rows = sorted(found.values(), key=lambda row: (row.received_at, row.frame_id))
     return rows if resolution is None else list({row.received_at // resolution: row for row in rows}.values())
 
