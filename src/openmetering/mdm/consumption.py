@@ -101,6 +101,17 @@ class Advance(msgspec.Struct, frozen=True):
         uncertainty = (first.uncertainty**2 + last.uncertainty**2 + doubt**2).sqrt()
         return Amount(begin, end, last.value - first.value, self.unit, quality, uncertainty, _reason(first, last))
 
+    def counted(self, begin: float, end: float, apart: float = 3 * 86_400.0) -> Decimal:
+        """What was counted within a time, between values that are no more than ``apart`` seconds from each other."""
+        total = Decimal(0)
+        first = max(0, bisect_right(self.times, begin) - 1)
+        for place in range(first, min(len(self.times) - 1, bisect_left(self.times, end))):
+            early, late = self.times[place], self.times[place + 1]
+            inside = min(late, end) - max(early, begin)
+            if late - early <= apart and inside > 0:
+                total += (self.totals[place + 1] - self.totals[place]) * Decimal(inside) / Decimal(late - early)
+        return self._value(total)
+
     def _doubt(self, moment: float) -> Decimal:
         place = bisect_right(self.times, moment) - 1
         return self.doubts[place] if place >= 0 else Decimal(0)

@@ -337,8 +337,14 @@ class Archive:
         return False
 
 
-def erase_from(folder: str | Path, addresses_of: Collection[str], since: float, until: float) -> int:
-    """Take the readings of devices in a time out of every closed month; returns how many. Raises InputError"""
+def erase_from(
+    folder: str | Path, addresses_of: Collection[str], since: float, until: float, days: tuple[str, str] | None = None
+) -> int:
+    """Take the readings of devices in a time out of every closed month; returns how many.
+
+    Those that name a day from the first of ``days`` until the last (excluded) go as well, whenever they were received.
+    Raises InputError (``input.extra``, ``input.file``)
+    """
     pa, parquet = _arrow()
     import pyarrow.compute as pc
 
@@ -349,14 +355,17 @@ def erase_from(folder: str | Path, addresses_of: Collection[str], since: float, 
     first, last = (pa.scalar(round(at * 1e6), pa.int64()).cast(pa.timestamp("us", tz="UTC")) for at in (since, until))
     for name in sorted(months):
         begin, end = _span(int(name[:4]), int(name[5:]))
-        if not (begin < until and since < end):
+        if days is None and not (begin < until and since < end):
             continue
         path = _path(root, name)
         table = parquet.read_table(path, schema=schema(), partitioning=None)
-        hit = pc.and_(
-            pc.is_in(table["address"], value_set=names),
-            pc.and_(pc.greater_equal(table["received_at"], first), pc.less(table["received_at"], last)),
-        )
+        hit = pc.and_(pc.greater_equal(table["received_at"], first), pc.less(table["received_at"], last))
+        for column in ("time", "value") if days is not None else ():
+            assert days is not None
+            named = pc.and_(pc.greater_equal(table[column], days[0]), pc.less(table[column], days[1]))
+            stored = pc.and_(pc.fill_null(named, False), pc.greater(table["storage"], 0))
+            hit = pc.or_(hit, stored)
+        hit = pc.and_(pc.is_in(table["address"], value_set=names), hit)
         kept = table.filter(pc.invert(hit))
         if kept.num_rows == table.num_rows:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, delete, select, type_coerce, update
+from sqlalchemy import Connection, and_, delete, insert, literal, or_, select, type_coerce, update
 from sqlalchemy.types import Double
 
 from openmetering.storage.database import Database
@@ -22,6 +22,8 @@ from openmetering.storage.tables import (
     jobs,
     occupancies,
     readings,
+    receptions,
+    series,
     sessions,
     telegrams,
     tokens,
@@ -37,6 +39,7 @@ __all__ = [
     "drop_versions",
     "forget_jobs",
     "forget_user",
+    "redact",
     "spent_frames",
 ]
 
@@ -54,6 +57,46 @@ def drop_frames(connection: Connection, names: Collection[str], since: float, un
         )
         gone += connection.execute(delete(frames).where(frames.c.id.in_(inner))).rowcount
     return gone
+
+
+def redact(connection: Connection, names: Collection[str], first: str, last: str) -> int:
+    """Take stored values that name a day from ``first`` until ``last`` (excluded, ISO 8601) out of telegrams of devices.
+
+    Whenever those were received; their raw octets say the same and go as well. The other values stay, with a frame that has
+    no octets.
+    Returns how many telegrams that were.
+    """
+    changed = 0
+    for part in _parts(sorted(names)):
+        mine = select(series.c.id).join(addresses, addresses.c.id == series.c.address_id).where(addresses.c.address.in_(part))
+        hit = and_(
+            readings.c.series_id.in_(mine.where(series.c.storage > 0)),
+            or_(and_(readings.c.time >= first, readings.c.time < last), and_(readings.c.value >= first, readings.c.value < last)),
+        )
+        touched = [int(row[0]) for row in connection.execute(select(readings.c.frame_id).where(hit).distinct())]
+        connection.execute(delete(readings).where(hit))
+        for start in range(0, len(touched), _PART):
+            changed += _without_octets(connection, touched[start : start + _PART], part)
+    return changed
+
+
+def _without_octets(connection: Connection, numbers: Sequence[int], names: Sequence[str]) -> int:
+    """Frames in the place of others, without their octets; receptions, telegrams and readings go over."""
+    old = frames.alias("old")
+    copy = select(old.c.id, old.c.received_at, old.c.source_id, old.c.mode, literal(b"")).where(old.c.id.in_(numbers))
+    # the identity of a frame without octets is the number of the one that it stands for
+    made = connection.execute(
+        insert(frames).from_select(["identity", "received_at", "source_id", "mode", "octets"], copy)
+    ).rowcount
+    mine = select(series.c.id).join(addresses, addresses.c.id == series.c.address_id).where(addresses.c.address.in_(names))
+    for table, more in ((receptions, {"octets": None}), (telegrams, {"message": None, "answer": None}), (readings, {})):
+        stands = select(frames.c.id).where(frames.c.identity == table.c.frame_id, frames.c.octets == b"").scalar_subquery()
+        query = update(table).where(table.c.frame_id.in_(numbers))
+        if table is readings:
+            query = query.where(readings.c.series_id.in_(mine))
+        connection.execute(query.values({"frame_id": stands, **more}))
+    connection.execute(delete(frames).where(frames.c.id.in_(numbers)))
+    return made
 
 
 def spent_frames(connection: Connection, tenant_id: int, before: float) -> int:

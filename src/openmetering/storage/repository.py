@@ -225,9 +225,10 @@ class Store:
 
     def _ids(self, *, everything: bool) -> list[int]:
         with self._asking() as link:
-            return (
-                [row[0] for row in link.rows("SELECT id FROM frames ORDER BY id")] if everything else queries.reopenable_ids(link)
-            )
+            if not everything:
+                return queries.reopenable_ids(link)
+            # frames without octets were redacted: their values are all that is left
+            return [row[0] for row in link.rows("SELECT id FROM frames WHERE octets <> ? ORDER BY id", (b"",))]
 
     def _again(self, decoder: Decoder, frames: list[OpenFrame], *, everything: bool) -> tuple[int, int]:
         results: list[Decoded] = []

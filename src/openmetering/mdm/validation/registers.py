@@ -157,7 +157,7 @@ def check_exchange(context: Context) -> None:
             continue
         last, first = _edge(context, old.device, last=True), _edge(context, new.device, last=False)
         words = f"{old.device} ended at {last}, {new.device} begins at {first}"
-        context.tell(rule, new.device, old.end or new.begin, new.begin, words)
+        context.tell(rule, new.device, new.begin if old.end is None else old.end, new.begin, words)
 
 
 def _edge(context: Context, device: str, *, last: bool) -> str:
@@ -175,7 +175,7 @@ def check_gaps(context: Context) -> None:
         return
     evidence = context.evidence
     for stay in evidence.stays:
-        begin, end = max(stay.begin, evidence.begin), min(stay.end or evidence.end, evidence.end)
+        begin, end = max(stay.begin, evidence.begin), evidence.end if stay.end is None else min(stay.end, evidence.end)
         times = sorted(one.at for series in evidence.registers if series.register.device == stay.device for one in series.samples)
         if end <= begin:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -32,12 +33,13 @@ _HOLES: Final = frozenset(("frozen",))
 
 class PointAmount(msgspec.Struct, frozen=True):
     """A point and what it is billed for; ``parts`` the same by parts of the time if they were asked for; ``values`` how many true
-    values lie within."""
+    values lie within, ``counted`` what was counted between values that are no more than three days apart."""
 
     place: Place
     amount: Amount
     parts: tuple[Amount, ...] = ()
     values: int = 0
+    counted: Decimal = Decimal(0)
 
 
 class Amounts:
@@ -100,7 +102,7 @@ class Amounts:
                 times = material.own.times
                 values = bisect_left(times, end) - bisect_left(times, begin)
                 cut = tuple(billed(material, one, other, mine) for one, other in parts)
-                found.append(PointAmount(place, amount, cut, values))
+                found.append(PointAmount(place, amount, cut, values, material.own.counted(begin, end)))
         return found
 
     def _material(

@@ -132,6 +132,7 @@ class Privacy:
                         continue
                     device = [numbers[stay.device]] if stay.device in numbers else []
                     frames += privacy_rows.drop_frames(connection, [stay.device], first, last)
+                    frames += privacy_rows.redact(connection, [stay.device], *self._days(first, last))
                     alarms += privacy_rows.drop_alarms(connection, device, first, last)
                     privacy_rows.forget_jobs(connection, device, first, last)
             points = [place.point_id for place in places]
@@ -144,9 +145,15 @@ class Privacy:
                 for stay in place.stays:
                     first, last = max(begin, stay.begin), end if stay.end is None else min(end, stay.end)
                     if last > first:
-                        archived += erase_from(self._archive, [stay.device], first, last)
+                        archived += erase_from(self._archive, [stay.device], first, last, self._days(first, last))
         privacy_rows.compact(self._database)
         return Erased(frames, archived, alarms, versions, len(kept))
+
+    def _days(self, begin: float, end: float) -> tuple[str, str]:
+        """The days whose end lies within a time: values that meters stored for them tell of it, too. The end itself is the first
+        value of whoever comes next."""
+        first, last = (datetime.fromtimestamp(at, self._loader.zone).date() for at in (begin, end))
+        return first.isoformat(), (last - timedelta(days=1)).isoformat()
 
     def _keep_totals(self, tenant_id: int, places: Sequence[Place], begin: float, end: float) -> list[KeptTotal]:
         """What the points consumed by building, medium and month: sums only, no single unit."""
@@ -187,9 +194,8 @@ class Privacy:
             for one in self._amounts.of(
                 tenant_id, first, last, wanted=lambda place: building[place.node_id] == node_id and place.data.part != "main"
             ):
-                # a month without a value of its own was erased, and is in what was kept
-                if one.amount.value is not None and one.values:
-                    add(one.place.medium, one.amount.unit, one.amount.value)
+                # what was erased is in what was kept: here only what lies between values that are there
+                add(one.place.medium, one.amount.unit, one.counted)
         months = {name for name, *_ in spans}
         with self._database.reading() as connection:
             for kept in mdm_rows.kept_totals.all(connection):
