@@ -144,6 +144,7 @@ class House:
         first.create_job(valve, "disconnector", '{"state":"disconnected"}')
         second.create_job(valve, "disconnector", '{"state":"connected"}')
         second.create_job(valve, "read")
+        first.validate(NOW - timedelta(days=30), NOW, self.tenant.id)
         first.add_webhook("https://hooks.example.org/metering", ("alarm", "job"), "a secret for the signature")
 
     def as_user(self, user: User) -> Guarded:

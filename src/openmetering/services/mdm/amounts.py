@@ -19,6 +19,7 @@ from openmetering.mdm.estimation import Hole, Material, billed
 from openmetering.mdm.series import Series
 from openmetering.mdm.versions import overlaid
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
+from openmetering.services.mdm.registers import is_billed
 from openmetering.storage import mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.model import moment
@@ -60,7 +61,7 @@ class Amounts:
         progress: Callable[[float], None] | None = None,
     ) -> list[PointAmount]:
         """Amounts of all points that are ``wanted``; ``parts`` are times within that are told one by one."""
-        places = self._loader.places(tenant_id)
+        places = [place for place in self._loader.places(tenant_id) if is_billed(place.medium)]
         with self._database.reading() as connection:
             areas = {number: data.area for number, data in mdm_rows.node_data(connection).items()}
         building = self._loader.buildings(tenant_id)

@@ -21,7 +21,7 @@ from openmetering.mdm.quality import Quality
 from openmetering.mdm.series import Register, Sample, Series
 from openmetering.mdm.versions import overlaid
 from openmetering.services.mdm.evidence import EvidenceLoader, Place, stored_moment
-from openmetering.services.mdm.registers import TAGS, Billed, billed, register
+from openmetering.services.mdm.registers import TAGS, Billed, billed, is_billed, register
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.evidence_rows import SampleRow
@@ -81,7 +81,7 @@ class DueList:
         """The values at the end of ``day``, by point. Raises TransportError"""
         zone = self._loader.zone
         moment = due_moment(day, zone)
-        places = [place for place in self._loader.places(tenant_id) if wanted(place)]
+        places = [place for place in self._loader.places(tenant_id) if is_billed(place.medium) and wanted(place)]
         found: list[DueLine] = []
         for start in range(0, len(places), _PART):
             part = places[start : start + _PART]

@@ -20,12 +20,13 @@ import msgspec
 from openmetering.mdm.series import Register
 from openmetering.storage.evidence_rows import RegisterRow
 
-__all__ = ["CLOCK", "FLAGS", "TAGS", "Billed", "billed", "field_width", "register"]
+__all__ = ["CLOCK", "FLAGS", "TAGS", "Billed", "billed", "field_width", "is_billed", "register"]
 
 CLOCK: Final = "DT1!"
 FLAGS: Final = "MM3!"
 #: the better ones first
 _BILLED: Final = ("EW1!", "VM1!", "VM2!", "HC1!", "EW2!")
+_MEDIA: Final = ("water", "heat", "cooling", "electricity", "gas")
 _STORED: Final = {"D": "due", "P": "month"}
 TAGS: Final = frozenset((*_BILLED, *(tag + kind for tag in _BILLED for kind in _STORED), CLOCK, FLAGS))
 
@@ -50,6 +51,11 @@ def register(row: RegisterRow) -> Register:
     """A series as meter data management sees it."""
     bits, digits = field_width(row.dib)
     return Register(row.address, row.tag, row.medium, row.quantity, row.unit, row.obis or None, digits, bits)
+
+
+def is_billed(medium: str) -> bool:
+    """True for points of a medium that is billed, or of none that was said."""
+    return not medium or any(word in medium for word in _MEDIA)
 
 
 def field_width(dib: str) -> tuple[int | None, int | None]:

@@ -20,7 +20,7 @@ SCREEN, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
     """The building with a month of history and jobs that wait."""
-    made = House(days=31)
+    made = House(days=46)
     made.ask_for_jobs()
     yield made
     made.close()

@@ -122,7 +122,7 @@ def test_a_consumer_sees_the_own_flat_only(judged: Callable[..., Walker], house:
     visitor.go("/")
     assert visitor.page.locator(".unit h3").all_inner_texts() == ["Flat 4"]
     links = visitor.page.locator("#menu .links a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
-    assert links == ["/", "/meters", "/alarms", "/api"]
+    assert links == ["/", "/meters", "/alarms", "/reports", "/api"]
     assert not list(looks(visitor, "overview-consumer", locale))
     assert visitor.go(f"/meters/{house.device('flat 1, cold water')}") == 404
     assert visitor.go("/audit") == 403

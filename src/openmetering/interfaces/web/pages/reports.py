@@ -177,7 +177,10 @@ def _view(visit: Visit, entered: Mapping[str, str], found: Report | None, *, fau
         rows=rows,
         left_out=max(0, len(found.rows) - _SHOWN),
         notes=tuple(notes),
-        plots=tuple((f"{t.term(plot.title)} ({plot.unit})", _bars(plot, t.locale)) for plot in found.plots),
+        plots=tuple(
+            (f"{t.term(plot.title)} ({plot.unit})" if plot.unit else t.term(plot.title), _bars(plot, t.locale))
+            for plot in found.plots
+        ),
         title=f"{t(f'report.title.{found.kind}')}: {found.place}",
         span=f"{found.since.astimezone(zone):%Y-%m-%d} – {(found.until - timedelta(seconds=1)).astimezone(zone):%Y-%m-%d}",
         query=urlencode(entered),
