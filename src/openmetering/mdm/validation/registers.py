@@ -16,6 +16,7 @@ from openmetering.mdm.validation.rules import Rule
 
 __all__ = ["check_backward", "check_day_length", "check_exchange", "check_gaps", "check_medium", "check_rate", "check_unit"]
 
+_FEED_IN = "feed-in"  #: measured by electricity meters
 _LEAST_JUMP = 20  #: mantissa below which a power of ten may be chance
 
 
@@ -26,7 +27,7 @@ def check_medium(context: Context) -> None:
         return
     for series in context.evidence.registers:
         medium = series.register.medium
-        if medium and not (medium == wanted or medium.startswith(wanted) or wanted.startswith(medium)):
+        if medium and not (medium == wanted or medium.startswith(wanted) or wanted.startswith(medium) or wanted == _FEED_IN):
             first, last = series.samples[0].at, series.samples[-1].at
             context.tell(rule, series.register.device, first, last, f"device measures {medium}, agreed is {wanted}")
 

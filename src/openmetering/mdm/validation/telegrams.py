@@ -77,9 +77,9 @@ def check_clock(context: Context) -> None:
 
 
 def _deviation(seconds: float) -> float:
-    """Deviation without a whole hour: standard time the whole year, or summer time."""
+    """Deviation without whole hours, up to two: standard time the whole year, summer time, or UTC."""
     hours = round(seconds / _HOUR)
-    return seconds - hours * _HOUR if abs(hours) <= 1 else seconds
+    return seconds - hours * _HOUR if abs(hours) <= 2 else seconds
 
 
 def check_hops(context: Context) -> None:

@@ -26,7 +26,7 @@ CLOCK: Final = "DT1!"
 FLAGS: Final = "MM3!"
 #: the better ones first
 _BILLED: Final = ("EW1!", "VM1!", "VM2!", "HC1!", "EW2!")
-_MEDIA: Final = ("water", "heat", "cooling", "electricity", "gas")
+_MEDIA: Final = ("water", "heat", "cooling", "electricity", "gas", "feed-in")
 _STORED: Final = {"D": "due", "P": "month"}
 TAGS: Final = frozenset((*_BILLED, *(tag + kind for tag in _BILLED for kind in _STORED), CLOCK, FLAGS))
 

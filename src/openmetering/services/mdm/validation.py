@@ -21,6 +21,7 @@ from openmetering.mdm.quality import Quality
 from openmetering.mdm.series import Series
 from openmetering.mdm.validation import Rules, load_rules, validate, validate_balance
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
+from openmetering.services.mdm.registers import is_billed
 from openmetering.services.mdm.strangers import Stranger, suspects
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
@@ -75,7 +76,7 @@ class Validation:
 
     def check(self, tenant_id: int, since: float, until: float, progress: Callable[[float], None] | None = None) -> Checked:
         """What the rules find, without storing it."""
-        places = self._loader.places(tenant_id)
+        places = [place for place in self._loader.places(tenant_id) if is_billed(place.medium)]
         groups = self._groups(places, tenant_id)
         found: list[Finding] = []
         values = done = 0
