@@ -81,7 +81,12 @@ def generate(_app: Sphinx, _config: object) -> None:
             if rows:
                 lines += table(("field", "in", "kind", ""), rows)
             errors |= {code: answer["description"] for code, answer in operation["responses"].items() if code >= "400"}
-    lines += ["## When something is wrong", "", "Answers are `application/problem+json` (RFC 9457) with a code of the same list.", ""]
+    lines += [
+        "## When something is wrong",
+        "",
+        "Answers are `application/problem+json` (RFC 9457) with a code of the same list.",
+        "",
+    ]
     lines += table(("status", "meaning"), [(code, escape(text)) for code, text in sorted(errors.items())])
     write("_rest.md", lines)
 
