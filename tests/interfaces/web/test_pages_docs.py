@@ -8,7 +8,8 @@ from pathlib import Path
 from tests.interfaces.web.walks import PICTURES
 
 _DOCS = Path(__file__).parents[3] / "docs"
-_SHOWN = re.findall(r"!\[([^\]]*)\]\(\.\./_static/page/([a-z-]+)\.webp\)", (_DOCS / "howto/page.md").read_text(encoding="utf-8"))
+_TEXT = "".join((_DOCS / "howto" / name).read_text(encoding="utf-8") for name in ("page.md", "billing.md"))
+_SHOWN = re.findall(r"!\[([^\]]*)\]\(\.\./_static/page/([a-z-]+)\.webp\)", _TEXT)
 
 
 def test_every_picture_is_shown_once_and_is_there() -> None:

@@ -131,7 +131,7 @@ class Billing(Guard):
             raise invalid("an area is more than 0 and at most 1000000 m2")
         with self._head.writing():
             made = self._head.mdm.put_node_data(data)
-            self.note("agree", f"node {data.node_id}", f"{data.area or ''} {data.usage}".strip())
+            self.note("set agreed", f"node {data.node_id}", f"{data.area or ''} {data.usage}".strip())
         return made
 
     # -- reports ----------------------------------------------------------------------------------
