@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _METHODS = ("get", "post", "patch", "put", "delete")
+_ANY_NUMBER = 2**53 - 1  #: the largest number of JSON: no limit that says anything
 
 
 def description() -> dict[str, Any]:
@@ -42,15 +43,36 @@ def kind_of(schema: dict[str, Any]) -> str:
     return " or ".join([*words, *([schema["format"]] if "format" in schema else [])])
 
 
+def meaning_of(schema: dict[str, Any], *, required: bool) -> str:
+    """What else is said of a field: words, whether it must be there, its limits, what it is without."""
+    low, high, most = schema.get("minimum"), schema.get("maximum"), schema.get("maxLength")
+    said = [schema["description"].replace("|", "or")] if schema.get("description") else []
+    if required:
+        said.append("must be there")
+    if low is not None and high is not None and high < _ANY_NUMBER:
+        said.append(f"{low:g} to {high:g}")
+    if most is not None:
+        said.append(f"at most {most} characters")
+    if schema.get("default") is not None:
+        said.append(f"{schema['default']} without it")
+    return "; ".join(said)
+
+
 def body_of(operation: dict[str, Any], schemas: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Fields of the body: name, kind, whether it must be there."""
+    """Fields of the body: name, kind, what else is said of it."""
     content = operation.get("requestBody", {}).get("content", {})
     for media in content.values():
         schema = media.get("schema", {})
         schema = schemas.get(str(schema.get("$ref", "")).rpartition("/")[2], schema)
         must = set(schema.get("required", ()))
         for name, field in schema.get("properties", {}).items():
-            yield name, kind_of(field), "must" if name in must else ""
+            yield name, kind_of(field), meaning_of(field, required=name in must)
+
+
+def scopes_of(operation: dict[str, Any]) -> str:
+    """The permissions that a route asks for."""
+    needs = next(iter(operation["security"][0].values()))
+    return ", ".join(literal(one) for one in needs) if needs else "none; whoever is signed in"
 
 
 def generate(_app: Sphinx, _config: object) -> None:
@@ -70,21 +92,24 @@ def generate(_app: Sphinx, _config: object) -> None:
             lines += [f"### {method} {literal(path)}", "", escape(operation["summary"]) + ".", ""]
             if operation.get("description"):
                 lines += [" ".join(operation["description"].split()), ""]
-            needs = operation.get("x-permission") or next(iter(operation.get("security", [{}])[0].values()), [])
-            if needs:
-                lines += [f"Permission: {literal(needs if isinstance(needs, str) else ', '.join(needs))}", ""]
+            lines += [f"Scope: {scopes_of(operation)}", ""]
             rows = [
-                (literal(one["name"]), one["in"], escape(kind_of(one["schema"])), "must" if one.get("required") else "")
+                (
+                    literal(one["name"]),
+                    one["in"],
+                    escape(kind_of(one["schema"])),
+                    meaning_of(one["schema"], required=one["required"]),
+                )
                 for one in operation.get("parameters", ())
             ]
-            rows += [(literal(name), "body", escape(kind), must) for name, kind, must in body_of(operation, schemas)]
+            rows += [(literal(name), "body", escape(kind), more) for name, kind, more in body_of(operation, schemas)]
             if rows:
-                lines += table(("field", "in", "kind", ""), rows)
+                lines += table(("field", "in", "kind", "meaning"), rows)
             errors |= {code: answer["description"] for code, answer in operation["responses"].items() if code >= "400"}
     lines += [
         "## When something is wrong",
         "",
-        "Answers are `application/problem+json` (RFC 9457) with a code of the same list.",
+        "Any route may answer so, as `application/problem+json` (RFC 9457) with a code of {doc}`/reference/errors`.",
         "",
     ]
     lines += table(("status", "meaning"), [(code, escape(text)) for code, text in sorted(errors.items())])

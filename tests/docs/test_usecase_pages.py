@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "usecases").glob("*.md"))
 NUMBERS = ("00", "01", "03", "04", "05", "06", "07", "08", "12", "14", "20")
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
-_EXTENSIONS = ROOT / "docs" / "_ext"
 
 
 def commands() -> Iterator[tuple[str, str, str]]:
@@ -50,17 +48,6 @@ def test_the_command_line_prints_what_the_page_says(
     result = CliRunner().invoke(program, command.split(), prog_name="oms")
     assert result.output.rstrip("\n") == output
     assert (result.exit_code == 0) == ("refuses" not in output or "passed" in output)
-
-
-@pytest.fixture
-def extension(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The modules that make pages can be imported, and are forgotten afterwards."""
-    monkeypatch.syspath_prepend(str(_EXTENSIONS))
-    before = set(sys.modules)
-    yield
-    for name in ("usecases", "scenes", "stage", "drawing", "pages"):
-        if name not in before:
-            sys.modules.pop(name, None)
 
 
 @pytest.mark.usefixtures("extension")

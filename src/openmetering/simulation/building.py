@@ -21,6 +21,7 @@ from openmetering.simulation.chance import seed_of, uniform
 from openmetering.simulation.metrology import MEDIA
 from openmetering.simulation.plan import BuildingPlan, MeterGroup, Standing, WorldPlan, names
 from openmetering.simulation.propagation import LOSSES, Place
+from openmetering.simulation.quarter_profile import nominal_interval
 
 __all__ = ["DeviceSpec", "communication_keys", "derived_key", "devices_of", "place_of", "standing_place"]
 
@@ -135,10 +136,12 @@ def _world_sites(plan: WorldPlan, group: MeterGroup) -> Iterator[tuple[int, Buil
 
 
 def interval_of(group: MeterGroup) -> float:
-    """Seconds between two transmissions: as planned, else the longest that OMS allows for the medium."""
+    """Seconds between two transmissions: as planned, as Annex R proposes, or the longest that OMS allows for the medium."""
     if group.interval is not None:
         return group.interval
     medium = MEDIA[group.medium]
+    if group.taf7:
+        return nominal_interval(medium.device_type) / (1 + group.ratio)
     longest = maximum_update(medium.device_type, sub_metering=group.per == "flat", sensor=medium.sub_type)
     return (longest or _DEFAULT_INTERVAL) / (1 + group.ratio)
 

@@ -123,7 +123,8 @@ def metrology_of(spec: DeviceSpec, seed: str, calendar: Calendar) -> Metrology:
     without = frozenset(tag for name, tag in _PROVIDED.items() if name in group.options)
     address = spec.address
     name = address.din or str(address)
-    metrology = Metrology(name, group.medium, seed, calendar, history=group.history, without=without)
+    taf7 = spec.interval * (1 + group.ratio) if group.taf7 else None
+    metrology = Metrology(name, group.medium, seed, calendar, history=group.history, taf7=taf7, without=without)
     if group.yearly is not None and metrology.medium.kind is not None:
         metrology.supply = Consumption(metrology.medium.kind, metrology.seed, calendar, yearly=group.yearly)
     return metrology

@@ -1,11 +1,14 @@
-"""EDIFACT segments: octets to segments and back (ISO 9735 syntax 3), with the place of each in the file.
+"""EDIFACT segments: octets to segments and back (ISO 9735), with the place of each in the file.
 
 UNA:+.? '            signs of this file: component, element, decimal, release, blank, end (those of the standard without it)
 TAG+a:b+c'           a segment of elements, each of components; ? takes the meaning from the sign behind it
+
+Octets are taken as ISO 8859-1 (UNOC), of which UNOA and UNOB are parts. A blank in place of the release sign: there is none.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -13,13 +16,14 @@ import msgspec
 
 from openmetering.errors import DecodeError, NotRepresentable
 
-__all__ = ["Segment", "Signs", "broken", "segments_of", "text_of"]
+__all__ = ["Segment", "Signs", "broken", "refused", "segments_of", "text_of"]
 
 _LAYER: Final = "edifact"
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 class Signs(msgspec.Struct, frozen=True):
-    """The signs of a file."""
+    """The signs of a file; ``release`` may be empty."""
 
     component: str = ":"
     element: str = "+"
@@ -29,7 +33,7 @@ class Signs(msgspec.Struct, frozen=True):
 
     def una(self) -> str:
         """The service string advice."""
-        return f"UNA{self.component}{self.element}{self.decimal}{self.release} {self.end}"
+        return f"UNA{self.component}{self.element}{self.decimal}{self.release or ' '} {self.end}"
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -51,68 +55,83 @@ def broken(message: str, offset: int, code: str = "mscons.syntax") -> DecodeErro
     return DecodeError(message, layer=_LAYER, offset=offset, octets=b"", code=code)
 
 
+def refused(message: str, field: str, value: object) -> NotRepresentable:
+    """What cannot be written."""
+    return NotRepresentable(message, field=field, value=value, layer=_LAYER)
+
+
 def segments_of(octets: bytes) -> Iterator[Segment]:
     """The segments of a file, without UNA. Raises DecodeError (``mscons.syntax``)"""
     text = octets.decode("latin-1")
     signs, at = Signs(), 0
     if text.startswith("UNA"):
-        if len(text) < 9:
-            raise broken("UNA is cut short", 0)
-        signs, at = Signs(text[3], text[4], text[5], text[6], text[8]), 9
-    elements: list[tuple[str, ...]] = []
-    components: list[str] = []
-    part: list[str] = []
-    start: int | None = None
-    while at < len(text):
-        sign = text[at]
-        if start is None:
-            if sign in "\r\n ":
-                at += 1
-                continue
-            start = at
-        if sign == signs.release:
-            if at + 1 >= len(text):
-                raise broken("the file ends behind a release sign", at)
-            part.append(text[at + 1])
-            at += 2
-            continue
-        if sign in (signs.component, signs.element, signs.end):
-            components.append("".join(part))
-            part.clear()
+        signs, at = _announced(text), 9
+    release = re.escape(signs.release)
+    special = "".join(re.escape(one) for one in (signs.component, signs.element, signs.end)) + release
+    # possessive: what was taken is never given back, so a file without an end costs no more than its length
+    step = re.compile(f"(?s)((?:[^{special}]++{f'|{release}.' if release else ''})*+)([{special}])")
+    taken = re.compile(f"(?s){release}(.)")
+    blank = re.compile(r"[\r\n ]*")
+    while (at := _behind(blank, text, at)) < len(text):
+        start = at
+        elements: list[tuple[str, ...]] = []
+        components: list[str] = []
+        sign = ""
+        while sign != signs.end:
+            found = step.match(text, at)
+            if found is None:
+                raise broken("the file ends within a segment", start)
+            part, sign = found.groups()
+            if sign == signs.release:
+                raise broken("the file ends behind a release sign", found.end() - 1)
+            components.append(taken.sub(r"\1", part) if release and signs.release in part else part)
             if sign != signs.component:
                 elements.append(tuple(components))
-                components.clear()
-            if sign == signs.end:
-                tag = elements[0][0] if elements else ""
-                if len(tag) != 3 or not tag.isalnum():
-                    raise broken(f"{tag!r} is no tag of a segment", start)
-                yield Segment(tag, tuple(elements[1:]), start)
-                elements.clear()
-                start = None
-        else:
-            part.append(sign)
-        at += 1
-    if start is not None:
-        raise broken("the file ends within a segment", start)
+                components = []
+            at = found.end()
+        tag = elements[0][0]
+        if len(elements[0]) != 1 or len(tag) != 3 or not (tag.isascii() and tag.isalnum()):
+            raise broken(f"{tag!r} is no tag of a segment", start)
+        yield Segment(tag, tuple(elements[1:]), start)
+
+
+def _behind(blank: re.Pattern[str], text: str, at: int) -> int:
+    """Behind line ends and blanks."""
+    found = blank.match(text, at)
+    return found.end() if found else at
+
+
+def _announced(text: str) -> Signs:
+    """The signs that UNA announces."""
+    if len(text) < 9:
+        raise broken("UNA is cut short", 0)
+    signs = Signs(text[3], text[4], text[5], text[6].strip(" "), text[8])
+    special = [signs.component, signs.element, signs.end, *signs.release]
+    if len(set(special)) != len(special) or any(one.isalnum() or one.isspace() for one in special):
+        raise broken("UNA announces the same sign twice, or letters, digits or blanks as signs", 3)
+    return signs
 
 
 def text_of(segments: Iterable[Segment], signs: Signs | None = None) -> bytes:
-    """A file with UNA. Raises NotRepresentable for signs that ISO 8859-1 (UNOC) does not have"""
+    """A file with UNA; empty components and elements at the end are left out.
+
+    Raises NotRepresentable for signs that ISO 8859-1 (UNOC) does not have
+    """
     signs = signs or Signs()
-    special = (signs.release, signs.component, signs.element, signs.end)
-
-    def escaped(text: str) -> str:
-        return "".join(f"{signs.release}{sign}" if sign in special else sign for sign in text)
-
+    special = {ord(one): signs.release + one for one in (signs.component, signs.element, signs.end, *signs.release)}
     lines = [signs.una()]
     for segment in segments:
-        elements = [signs.component.join(escaped(one) for one in element).rstrip(signs.component) for element in segment.elements]
+        elements = [[one.translate(special) for one in element] for element in segment.elements]
+        for element in elements:
+            while element and not element[-1]:
+                element.pop()
         while elements and not elements[-1]:
             elements.pop()
-        lines.append(signs.element.join([segment.tag, *elements]) + signs.end)
+        lines.append(signs.element.join([segment.tag, *map(signs.component.join, elements)]) + signs.end)
+    text = "".join(lines)
+    if (control := _CONTROL.search(text)) is not None:
+        raise refused(f"the control sign {control.group()!r} is not in the character set UNOC", "text", control.group())
     try:
-        return "".join(lines).encode("latin-1")
+        return text.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise NotRepresentable(
-            f"{error.object[error.start]!r} is not in the character set UNOC", field="text", value=error.object, layer=_LAYER
-        ) from None
+        raise refused(f"{text[error.start]!r} is not in the character set UNOC", "text", text[error.start]) from None

@@ -112,7 +112,7 @@ class Billing(Guard):
         with self._head.writing():
             made = self._head.mdm.put_point_data(data)
             self.note(
-                "agree", f"point {data.point_id}", f"{data.size} {data.maximum or ''} {data.unit or ''} {data.part}".strip()
+                "set agreed", f"point {data.point_id}", f"{data.size} {data.maximum or ''} {data.unit or ''} {data.part}".strip()
             )
         return made
 
