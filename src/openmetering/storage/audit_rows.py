@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, literal
 
 from openmetering.storage import tables
 from openmetering.storage.model import AuditEntry, Page
+from openmetering.storage.parts import parts
 from openmetering.storage.rows import Rows
 
 __all__ = ["about", "append", "page"]
@@ -33,8 +34,8 @@ def append(
 def about(connection: Connection, things: Sequence[str]) -> list[AuditEntry]:
     """Every entry about some things, the oldest first."""
     found: list[AuditEntry] = []
-    for start in range(0, len(things), 500):
-        found += _entries.all(connection, tables.audit.c.object.in_(list(things[start : start + 500])))
+    for part in parts(things):
+        found += _entries.all(connection, tables.audit.c.object.in_(part))
     return sorted(found, key=lambda entry: entry.id)
 
 

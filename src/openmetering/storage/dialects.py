@@ -16,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from openmetering.errors import InputError, TransportError
+from openmetering.storage.parts import parts
 
 if TYPE_CHECKING:
     from pg8000.dbapi import Connection as PostgresConnection
@@ -227,8 +228,7 @@ class PostgresLink:
     def _insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], otherwise: str) -> None:
         names, marks = ", ".join(columns), f"({', '.join('?' * len(columns))})"
         step = max(1, _MOST_VALUES // len(columns))
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
+        for some in parts(rows, step):
             statement = f"INSERT INTO {table} ({names}) VALUES {', '.join([marks] * len(some))} {otherwise}"
             self._execute(statement, [cell for row in some for cell in row])
 
@@ -338,8 +338,8 @@ def copy_statement(table: str, columns: Iterable[str]) -> str:
 
 def copy_text(rows: Sequence[Sequence[Cell]]) -> Iterator[bytes]:
     """Rows in the text format of COPY, some thousand at a time."""
-    for start in range(0, len(rows), _PORTION):
-        yield _one_by_one(rows[start : start + _PORTION])
+    for part in parts(rows, _PORTION):
+        yield _one_by_one(part)
 
 
 def copy_plain(rows: Sequence[Sequence[Cell]]) -> Iterator[bytes]:
@@ -349,8 +349,7 @@ def copy_plain(rows: Sequence[Sequence[Cell]]) -> Iterator[bytes]:
     """
     width = len(rows[0])
     line = "\t".join(["%s"] * width) + "\n"
-    for start in range(0, len(rows), _PORTION):
-        part = rows[start : start + _PORTION]
+    for part in parts(rows, _PORTION):
         text = line * len(part) % tuple(chain.from_iterable(part))
         fits = (
             "\\" not in text

@@ -6,14 +6,15 @@ Times are seconds since 1970; ``until`` is excluded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Double, distinct, func, or_, select, type_coerce
 from sqlalchemy.sql import Select
 
 from openmetering.storage.identity import identity
+from openmetering.storage.parts import parts
 from openmetering.storage.tables import (
     addresses,
     alarms,
@@ -48,10 +49,6 @@ __all__ = [
     "strangers",
     "tree",
 ]
-
-_PART = 400
-
-T = TypeVar("T", int, str)
 
 
 class PlacedRow(msgspec.Struct, frozen=True):
@@ -139,7 +136,7 @@ def first_reading(connection: Connection) -> float | None:
 def device_numbers(connection: Connection, names: Collection[str]) -> dict[str, int]:
     """The numbers of registered devices by address."""
     found: dict[str, int] = {}
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         query = select(devices.c.address, devices.c.id).where(devices.c.address.in_(part))
         found.update((str(address), int(number)) for address, number in connection.execute(query))
     return found
@@ -163,7 +160,7 @@ def alarms_of(
     """Alarms of devices that were open in a time: address, kind, severity, raised, cleared, text."""
     raised, cleared = type_coerce(alarms.c.raised_at, Double), type_coerce(alarms.c.cleared_at, Double)
     found: list[tuple[str, str, str, float, float | None, str]] = []
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         query: Select[Any] = (
             select(devices.c.address, alarms.c.kind, alarms.c.severity, raised, cleared, alarms.c.text)
             .join(devices, devices.c.id == alarms.c.device_id)
@@ -180,7 +177,7 @@ def reception_of(
     """How devices are heard in a time: address, telegrams, gateways, best and mean level (dBm), when last."""
     found: list[tuple[str, int, int, float | None, float | None, float]] = []
     level = receptions.c.rssi_dbm
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         query: Select[Any] = (
             select(
                 addresses.c.address,
@@ -222,7 +219,7 @@ def registers_of(connection: Connection, names: Collection[str], tags: Collectio
         series.c.id, addresses.c.address, addresses.c.medium, series.c.quantity, series.c.unit, series.c.storage, series.c.obis,
         series.c.tag, series.c.dib,
     )  # fmt: skip
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         query = select(*columns).join(addresses, addresses.c.id == series.c.address_id)
         query = query.where(addresses.c.address.in_(part), series.c.tag.in_(sorted(tags)))
         query = query.where(series.c.function == "instantaneous", series.c.tariff == 0, series.c.subunit == 0)
@@ -233,7 +230,7 @@ def registers_of(connection: Connection, names: Collection[str], tags: Collectio
 def samples_of(connection: Connection, series_ids: Collection[int], since: float, until: float) -> Iterator[SampleRow]:
     """Numbers of many series, by series and time."""
     columns = (readings.c.series_id, readings.c.received_at, readings.c.mantissa, readings.c.exponent, readings.c.time)
-    for part in _parts(sorted(series_ids)):
+    for part in parts(sorted(series_ids)):
         query = select(*columns).where(
             readings.c.series_id.in_(part),
             readings.c.received_at >= since,
@@ -249,7 +246,7 @@ def clocks_of(
     connection: Connection, series_ids: Collection[int], since: float, until: float
 ) -> Iterator[tuple[int, float, str]]:
     """What the clocks of devices said: series, time of reception, ISO 8601."""
-    for part in _parts(sorted(series_ids)):
+    for part in parts(sorted(series_ids)):
         query = select(readings.c.series_id, readings.c.received_at, readings.c.value).where(
             readings.c.series_id.in_(part),
             readings.c.received_at >= since,
@@ -276,7 +273,7 @@ def last_before(connection: Connection, series_ids: Collection[int], until: floa
         .scalar_subquery()
     )
     columns = (readings.c.series_id, readings.c.received_at, readings.c.mantissa, readings.c.exponent, readings.c.time)
-    for part in _parts(sorted(series_ids)):
+    for part in parts(sorted(series_ids)):
         query = select(*columns).select_from(series.join(readings, readings.c.series_id == series.c.id))
         query = query.where(series.c.id.in_(part), readings.c.received_at == newest, readings.c.mantissa.is_not(None))
         for row in connection.execute(query):
@@ -290,7 +287,7 @@ def heard_of(connection: Connection, names: Collection[str], since: float, until
         telegrams.c.state, telegrams.c.error, telegrams.c.security, telegrams.c.proof, receptions.c.octets, frames.c.octets,
         telegrams.c.frame_id,
     )  # fmt: skip
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         query: Select[Any] = (
             select(*columns)
             .join_from(telegrams, addresses, addresses.c.id == telegrams.c.address_id)
@@ -304,7 +301,3 @@ def heard_of(connection: Connection, names: Collection[str], since: float, until
             other, octets, frame_id = row[-3:]
             _, repeated = identity(bytes(octets if other is None else other))
             yield HeardRow(*(*row[:-3], repeated, frame_id))
-
-
-def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    return (items[start : start + _PART] for start in range(0, len(items), _PART))

@@ -17,6 +17,7 @@ from openmetering.mdm.findings import Version
 from openmetering.mdm.quality import Quality
 from openmetering.storage import tables
 from openmetering.storage.model import Page
+from openmetering.storage.parts import parts
 from openmetering.storage.rows import Rows
 
 __all__ = [
@@ -48,7 +49,6 @@ __all__ = [
     "version_chain",
 ]
 
-_PART = 500
 ZERO = Decimal(0)
 
 
@@ -164,7 +164,7 @@ def point_data(connection: Connection, point_ids: Collection[int] | None = None)
     if point_ids is None:
         return {item.point_id: item for item in _points.all(connection)}
     found: dict[int, PointData] = {}
-    for part in _parts(sorted(point_ids)):
+    for part in parts(sorted(point_ids)):
         found |= {item.point_id: item for item in _points.all(connection, tables.point_data.c.point_id.in_(part))}
     return found
 
@@ -226,7 +226,7 @@ def findings_of(
     """Findings of some rules (None: of all) about some points that touch a time."""
     table = tables.findings
     found: list[FindingRow] = []
-    for part in _parts(sorted(point_ids)):
+    for part in parts(sorted(point_ids)):
         where = [table.c.point_id.in_(part), table.c.since < until, table.c.until >= since]
         if rules is not None:
             where.append(table.c.rule.in_(sorted(rules)))
@@ -262,7 +262,7 @@ def add_versions(connection: Connection, items: Sequence[tuple[int, Version]]) -
 def _numbers(connection: Connection, point_ids: Collection[int]) -> dict[tuple[int, float], int]:
     table = tables.versions
     found: dict[tuple[int, float], int] = {}
-    for part in _parts(sorted(point_ids)):
+    for part in parts(sorted(point_ids)):
         query = select(table.c.point_id, table.c.at, func.max(table.c.number)).where(table.c.point_id.in_(part))
         for point_id, at, number in connection.execute(query.group_by(table.c.point_id, table.c.at)):
             found[int(point_id), float(at)] = int(number)
@@ -280,7 +280,7 @@ def newest_versions(connection: Connection, point_ids: Collection[int], since: f
     )
     same = and_(table.c.point_id == newest.c.point_id, table.c.at == newest.c.at, table.c.number == newest.c.number)
     found: dict[int, list[Version]] = {}
-    for part in _parts(sorted(point_ids)):
+    for part in parts(sorted(point_ids)):
         query = select(table).join(newest, same).where(table.c.point_id.in_(part)).order_by(table.c.point_id, table.c.at)
         for point_id, item in _versions(connection, query):
             found.setdefault(point_id, []).append(item)
@@ -347,7 +347,3 @@ def put_retention(connection: Connection, tenant_id: int, purpose: str, days: in
     table = tables.retention
     connection.execute(delete(table).where(table.c.tenant_id == tenant_id, table.c.purpose == purpose))
     return _retention.add(connection, Retention(0, tenant_id, purpose, days), now)
-
-
-def _parts(numbers: Sequence[int]) -> Iterable[Sequence[int]]:
-    return (numbers[start : start + _PART] for start in range(0, len(numbers), _PART))

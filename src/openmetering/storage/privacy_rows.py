@@ -6,12 +6,13 @@ in a time; findings and versions of a point; the name of an account.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, and_, delete, insert, literal, or_, select, type_coerce, update
 from sqlalchemy.types import Double
 
 from openmetering.storage.database import Database
+from openmetering.storage.parts import parts
 from openmetering.storage.tables import (
     addresses,
     alarms,
@@ -43,13 +44,11 @@ __all__ = [
     "spent_frames",
 ]
 
-_PART = 500
-
 
 def drop_frames(connection: Connection, names: Collection[str], since: float, until: float) -> int:
     """Frames of devices in a time, with their receptions, telegrams and readings; returns how many frames."""
     gone = 0
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         inner = (
             select(telegrams.c.frame_id)
             .join(addresses, addresses.c.id == telegrams.c.address_id)
@@ -67,7 +66,7 @@ def redact(connection: Connection, names: Collection[str], first: str, last: str
     Returns how many telegrams that were.
     """
     changed = 0
-    for part in _parts(sorted(names)):
+    for part in parts(sorted(names)):
         mine = select(series.c.id).join(addresses, addresses.c.id == series.c.address_id).where(addresses.c.address.in_(part))
         hit = and_(
             readings.c.series_id.in_(mine.where(series.c.storage > 0)),
@@ -75,8 +74,8 @@ def redact(connection: Connection, names: Collection[str], first: str, last: str
         )
         touched = [int(row[0]) for row in connection.execute(select(readings.c.frame_id).where(hit).distinct())]
         connection.execute(delete(readings).where(hit))
-        for start in range(0, len(touched), _PART):
-            changed += _without_octets(connection, touched[start : start + _PART], part)
+        for some in parts(touched):
+            changed += _without_octets(connection, some, part)
     return changed
 
 
@@ -159,7 +158,3 @@ def compact(database: Database) -> None:
     else:
         statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
     database.alone(statements)
-
-
-def _parts(items: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (items[start : start + _PART] for start in range(0, len(items), _PART))

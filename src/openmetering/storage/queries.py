@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from openmetering.storage.parts import parts
 from openmetering.telegram.reassembly import FRAGMENT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts", "DeviceRow", "OpenFrame", "ReadingFilter", "ReadingRow"]
 
-_PART = 500
 _DIN = re.compile(r"[0-9A-F]([A-Z]{3})([0-9A-F]{2})(\d{8})")
 
 #: faults that a key or a format that comes later can mend
@@ -196,8 +196,8 @@ def read_pending(link: Link, limit: int) -> list[OpenFrame]:
 def read_frames(link: Link, ids: list[int]) -> list[OpenFrame]:
     """Frames by id, in that order."""
     found: list[OpenFrame] = []
-    for start in range(0, len(ids), _PART):
-        condition, values = link.among("f.id", ids[start : start + _PART])
+    for part in parts(ids):
+        condition, values = link.among("f.id", part)
         rows = link.rows(f"{_FRAME} LEFT JOIN telegrams t ON t.frame_id = f.id WHERE {condition} ORDER BY f.id", values)
         found += [OpenFrame(*row) for row in rows]
     return found

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from openmetering.storage.identity import identity
+from openmetering.storage.parts import parts
 
 if TYPE_CHECKING:
     from openmetering.storage.dialects import Cell, Link
 
 __all__ = ["Observation", "Stored", "store_receptions"]
 
-_PART = 500
 _FRAMES = ("id", "identity", "received_at", "source_id", "mode", "octets")
 _RECEPTIONS = ("frame_id", "source_id", "received_at", "rssi_dbm", "rssi_raw", "mode", "address_hint", "octets")
 
@@ -66,8 +66,8 @@ class _Known:
 def _known(link: Link, numbers: Sequence[int], low: float, high: float) -> dict[int, list[_Known]]:
     """Frames with these identities in a span of time."""
     found: dict[int, list[_Known]] = {}
-    for start in range(0, len(numbers), _PART):
-        condition, values = link.among("identity", numbers[start : start + _PART])
+    for part in parts(numbers):
+        condition, values = link.among("identity", part)
         rows = link.rows(
             f"SELECT identity, received_at, octets, id FROM frames WHERE {condition} AND received_at BETWEEN ? AND ?",
             (*values, low, high),
@@ -82,8 +82,8 @@ def _heard(link: Link, known: Mapping[int, Sequence[_Known]]) -> dict[tuple[int,
     frames = {frame.number: (number, frame) for number, alike in known.items() for frame in alike}
     found: dict[tuple[int, int, float], _Known] = {}
     ids = list(frames)
-    for start in range(0, len(ids), _PART):
-        condition, values = link.among("frame_id", ids[start : start + _PART])
+    for part in parts(ids):
+        condition, values = link.among("frame_id", part)
         for frame_id, source_id, at in link.rows(
             f"SELECT frame_id, source_id, received_at FROM receptions WHERE {condition}", values
         ):

@@ -25,6 +25,7 @@ from openmetering.storage.model import (
     Page,
     Tenant,
 )
+from openmetering.storage.parts import parts
 from openmetering.storage.rows import TOGETHER, Rows, change_many
 
 __all__ = [
@@ -90,11 +91,7 @@ def nodes_below(connection: Connection, numbers: Iterable[int]) -> set[int]:
 def points_below(connection: Connection, numbers: Iterable[int]) -> list[MeteringPoint]:
     """The metering points in nodes and below them."""
     below = nodes_below(connection, numbers)
-    return [point for part in _parts(sorted(below)) for point in points.all(connection, tables.points.c.node_id.in_(part))]
-
-
-def _parts(values: Sequence[int]) -> Iterable[Sequence[int]]:
-    return (values[start : start + _PART] for start in range(0, len(values), _PART))
+    return [point for part in parts(sorted(below), _PART) for point in points.all(connection, tables.points.c.node_id.in_(part))]
 
 
 # -- devices --------------------------------------------------------------------------------------
@@ -109,9 +106,8 @@ def devices_by_address(connection: Connection, addresses: Iterable[str]) -> dict
     """Those of the devices that are known."""
     wanted = sorted(set(addresses))
     found: dict[str, Device] = {}
-    for start in range(0, len(wanted), _PART):
-        for device in devices.all(connection, tables.devices.c.address.in_(wanted[start : start + _PART])):
-            found[device.address] = device
+    for part in parts(wanted, _PART):
+        found |= {device.address: device for device in devices.all(connection, tables.devices.c.address.in_(part))}
     return found
 
 
@@ -262,8 +258,8 @@ def gateway_hears(
     ]
     if not rows:
         return
-    for start in range(0, len(rows), TOGETHER):
-        _hear(connection, rows[start : start + TOGETHER])
+    for part in parts(rows, TOGETHER):
+        _hear(connection, part)
 
 
 def _hear(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:

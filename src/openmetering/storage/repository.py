@@ -20,6 +20,7 @@ from openmetering.security import LedgerSnapshot, PeerCounter
 from openmetering.storage import postgresql, queries
 from openmetering.storage.dialects import Link, PostgresLink, SqliteLink, Turn
 from openmetering.storage.migrations import connect
+from openmetering.storage.parts import parts
 from openmetering.storage.queries import Counts, DeviceRow, OpenFrame, ReadingFilter, ReadingRow
 from openmetering.storage.receptions import Observation, Stored, store_receptions
 from openmetering.storage.results import Decoded, Recorder
@@ -206,8 +207,8 @@ class Store:
             ids = self._ids(everything=everything)
             formats = len(decoder.formats)
             done = 0
-            for start in range(0, len(ids), _BATCH):
-                frames = self.frames(ids[start : start + _BATCH])
+            for part in parts(ids, _BATCH):
+                frames = self.frames(part)
                 now_open, written = self._again(decoder, frames, everything=everything)
                 opened += now_open
                 gained += written

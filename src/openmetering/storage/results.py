@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from openmetering.storage.parts import parts
 from openmetering.storage.reading_rows import Reading, SeriesKey, device_address, readings_of
 from openmetering.storage.row_plan import Line, RowPlan, row_plan
 from openmetering.telegram import Telegram, answer_json
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoded", "Recorder"]
 
-_PART = 500
 _CACHE_LIMIT = 262_144
 _ADDRESSES = ("address", "manufacturer", "identification", "version", "device_type", "medium")
 _SERIES = (
@@ -100,7 +100,7 @@ class Recorder:
             self._addresses.clear()
             unknown = list(telegrams)
         link.add_new("addresses", _ADDRESSES, [(name, *_described(telegrams[name])) for name in unknown])
-        for part in _parts(unknown):
+        for part in parts(unknown):
             condition, values = link.among("address", part)
             self._addresses.update(link.rows(f"SELECT address, id FROM addresses WHERE {condition}", values))
 
@@ -131,7 +131,7 @@ class Recorder:
         missing = [item for item in unknown if _name(*item) not in self._names]
         if missing:
             link.add_new("series", _SERIES, [(address, *msgspec.structs.astuple(key)) for address, key in missing])
-            for part in _parts(sorted({address for address, _ in missing})):
+            for part in parts(sorted({address for address, _ in missing})):
                 condition, values = link.among("address_id", part)
                 rows = link.rows(
                     f"SELECT address_id, dib, vib, quantity, unit, obis, tag, id FROM series WHERE {condition}", values
@@ -166,10 +166,6 @@ class _Work:
             self.readings = list(readings_of(telegram))
 
 
-def _parts(items: Sequence[int] | Sequence[str]) -> Iterable[Sequence[int] | Sequence[str]]:
-    return (items[start : start + _PART] for start in range(0, len(items), _PART))
-
-
 def _name(address: int, key: SeriesKey) -> _SeriesName:
     """What tells a series from others in the database: the words of a key may be better in a newer version."""
     return address, key.dib, key.vib, key.quantity, key.unit, key.obis, key.tag
@@ -184,7 +180,7 @@ def _described(telegram: Telegram) -> tuple[Cell, ...]:
 
 def _drop(link: Link, frame_ids: Sequence[int]) -> None:
     """Take earlier results of frames away, and the frames from those that wait."""
-    for part in _parts(frame_ids):
+    for part in parts(frame_ids):
         condition, values = link.among("frame_id", part)
         known = link.rows(f"SELECT address_id, received_at, frame_id, readings FROM telegrams WHERE {condition}", values)
         for address, received_at, frame_id, readings in known:

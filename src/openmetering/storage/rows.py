@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from openmetering.storage.model import Page
+from openmetering.storage.parts import parts
 
 __all__ = ["LARGEST_PAGE", "TOGETHER", "Rows", "change_many"]
 
@@ -107,8 +108,8 @@ class Rows(Generic[T]):
         """Rows by number."""
         wanted = sorted(set(numbers))
         found: dict[int, T] = {}
-        for start in range(0, len(wanted), LARGEST_PAGE):
-            where = self.table.c.id.in_(wanted[start : start + LARGEST_PAGE])
+        for part in parts(wanted, LARGEST_PAGE):
+            where = self.table.c.id.in_(part)
             for row in connection.execute(select(*self._columns).where(where)).mappings():
                 found[int(row["id"])] = self.of(row)
         return found
@@ -132,8 +133,8 @@ def change_many(
         names = ["number", *(f"new_{name}" for name in kinds)]
         connection.execute(change, [dict(zip(names, row, strict=True)) for row in rows])
         return
-    for start in range(0, len(rows), TOGETHER):
+    for part in parts(rows, TOGETHER):
         columns = [column("number", BigInteger), *(column(name, kind) for name, kind in kinds.items())]
-        new = values(*columns, name="new").data(rows[start : start + TOGETHER])
+        new = values(*columns, name="new").data(list(part))
         typed = {name: cast(new.c[name], kind) for name, kind in kinds.items()}
         connection.execute(update(table).where(table.c.id == cast(new.c.number, BigInteger)).values(changes(typed)))

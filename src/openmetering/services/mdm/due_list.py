@@ -25,6 +25,7 @@ from openmetering.services.mdm.registers import TAGS, Billed, billed, is_billed,
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.evidence_rows import SampleRow
+from openmetering.storage.parts import parts
 
 __all__ = ["DueLine", "DueList", "Completeness"]
 
@@ -83,14 +84,13 @@ class DueList:
         moment = due_moment(day, zone)
         places = [place for place in self._loader.places(tenant_id) if is_billed(place.medium) and wanted(place)]
         found: list[DueLine] = []
-        for start in range(0, len(places), _PART):
-            part = places[start : start + _PART]
+        for part in parts(places, _PART):
             lines = self._lines(part, moment, _NEAR, zone)
             again = [line.place for line in lines if line.value.quality is Quality.MISSING]
             wide = {line.place.point_id: line for line in self._lines(again, moment, _WIDE, zone)} if again else {}
             found += (wide.get(line.place.point_id, line) for line in lines)
             if progress is not None:
-                progress(min(1.0, (start + len(part)) / len(places)))
+                progress(len(found) / len(places))
         return found
 
     def _lines(self, places: Sequence[Place], moment: float, around: float, zone: ZoneInfo) -> list[DueLine]:

@@ -22,6 +22,7 @@ from openmetering.services.mdm.registers import TAGS, Billed, billed, register
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.evidence_rows import HeardRow, PlacedRow, RegisterRow, SampleRow
+from openmetering.storage.parts import parts
 from openmetering.tables import error_flags
 
 __all__ = ["EvidenceLoader", "Place", "stored_moment"]
@@ -83,13 +84,12 @@ class EvidenceLoader:
 
     def load(self, places: Sequence[Place], since: float, until: float, before: float = 0.0) -> Iterator[Evidence]:
         """Evidence of each place in turn, with the values of so many seconds ``before`` the time. Raises TransportError"""
-        for start in range(0, len(places), _PART):
-            yield from self._part(places[start : start + _PART], since, until, before)
+        for part in parts(places, _PART):
+            yield from self._part(part, since, until, before)
 
     def values(self, places: Sequence[Place], since: float, until: float) -> Iterator[list[Series]]:
         """The registers of each place in turn, without what was heard and stored. Raises TransportError"""
-        for start in range(0, len(places), _PART):
-            part = places[start : start + _PART]
+        for part in parts(places, _PART):
             names = {stay.device for place in part for stay in place.stays}
             with self._database.reading() as connection:
                 found = billed(evidence_rows.registers_of(connection, names, TAGS))

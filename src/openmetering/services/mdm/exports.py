@@ -24,6 +24,7 @@ from openmetering.services.headend.model import moment
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
+from openmetering.storage.parts import parts
 
 __all__ = ["COLUMNS", "Every", "Exports", "Record"]
 
@@ -76,8 +77,7 @@ class Exports:
             names = evidence_rows.node_names(connection, tenant_id)
         around = 0.0 if every == "value" else 2 * _DAY
         slots = [] if every == "value" else list(self._slots(begin, end, every))
-        for start in range(0, len(places), _PART):
-            part = places[start : start + _PART]
+        for part in parts(places, _PART):
             with self._database.reading() as connection:
                 versions = mdm_rows.newest_versions(connection, [place.point_id for place in part], begin - around, end + around)
             for place, registers in zip(part, self._loader.values(part, begin - around, end + around), strict=True):

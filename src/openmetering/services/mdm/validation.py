@@ -27,6 +27,7 @@ from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.mdm_rows import FindingRow, ValidationRun
 from openmetering.storage.model import moment
+from openmetering.storage.parts import parts
 
 __all__ = ["Checked", "Validation"]
 
@@ -136,13 +137,13 @@ class Validation:
             if rule is not None and stay is not None and last is not None:
                 yield from suspects(rule, one.point, stay.device, place.medium, last, until, strangers)
 
-    def _groups(self, places: Sequence[Place], tenant_id: int) -> list[list[Place]]:
+    def _groups(self, places: Sequence[Place], tenant_id: int) -> list[Sequence[Place]]:
         """Points by building; those of a large one in parts."""
         building = self._loader.buildings(tenant_id)
         groups: dict[int, list[Place]] = {}
         for place in places:
             groups.setdefault(building[place.node_id], []).append(place)
-        return [group[start : start + _LARGEST] for group in groups.values() for start in range(0, len(group), _LARGEST)]
+        return [part for group in groups.values() for part in parts(group, _LARGEST)]
 
 
 def _spread(peers: Sequence[Series]) -> Sequence[Series]:
