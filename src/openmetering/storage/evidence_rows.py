@@ -42,7 +42,6 @@ __all__ = [
     "reception_of",
     "clocks_of",
     "heard_of",
-    "last_before",
     "placed",
     "registers_of",
     "samples_of",
@@ -255,29 +254,6 @@ def clocks_of(
             readings.c.error.is_(None),
         )
         yield from ((number, at, text) for number, at, text in connection.execute(query))
-
-
-def last_before(connection: Connection, series_ids: Collection[int], until: float, since: float) -> Iterator[SampleRow]:
-    """The newest number of each series in a time: one look at the key each, however many values there are."""
-    inner = readings.alias("inner_readings")
-    newest = (
-        select(inner.c.received_at)
-        .where(
-            inner.c.series_id == series.c.id,
-            inner.c.received_at < until,
-            inner.c.received_at >= since,
-            inner.c.mantissa.is_not(None),
-        )
-        .order_by(inner.c.received_at.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    columns = (readings.c.series_id, readings.c.received_at, readings.c.mantissa, readings.c.exponent, readings.c.time)
-    for part in parts(sorted(series_ids)):
-        query = select(*columns).select_from(series.join(readings, readings.c.series_id == series.c.id))
-        query = query.where(series.c.id.in_(part), readings.c.received_at == newest, readings.c.mantissa.is_not(None))
-        for row in connection.execute(query):
-            yield SampleRow(*row)
 
 
 def heard_of(connection: Connection, names: Collection[str], since: float, until: float) -> Iterator[HeardRow]:

@@ -31,7 +31,6 @@ __all__ = [
     "ValidationRun",
     "add_findings",
     "add_versions",
-    "drop_versions",
     "findings",
     "findings_of",
     "findings_page",
@@ -292,17 +291,6 @@ def version_chain(connection: Connection, point_id: int, since: float, until: fl
     table = tables.versions
     query = select(table).where(table.c.point_id == point_id, table.c.at >= since, table.c.at < until)
     return [item for _, item in _versions(connection, query.order_by(table.c.at, table.c.number))]
-
-
-def drop_versions(connection: Connection, point_id: int, since: float | None, until: float | None) -> int:
-    """Take versions away (erasure only); returns how many."""
-    table = tables.versions
-    query = delete(table).where(table.c.point_id == point_id)
-    if since is not None:
-        query = query.where(table.c.at >= since)
-    if until is not None:
-        query = query.where(table.c.at < until)
-    return connection.execute(query).rowcount
 
 
 def _versions(connection: Connection, query: Select[tuple[object, ...]]) -> Iterable[tuple[int, Version]]:

@@ -22,7 +22,6 @@ __all__ = [
     "TelegramRow",
     "ValueRow",
     "address_of_series",
-    "addresses_heard",
     "device_readings",
     "device_series",
     "device_telegrams",
@@ -228,14 +227,3 @@ def frame_of(connection: Connection, frame_id: int) -> FrameRow | None:
     )
     row: RowMapping | None = connection.execute(query).mappings().first()
     return None if row is None else FrameRow(row["id"], bytes(row["octets"]), row["received_at"], row["name"], row["address"])
-
-
-def addresses_heard(connection: Connection) -> list[tuple[str, float, float]]:
-    """Address, first and last time of every device in the telemetry (what a head-end new to a database begins with)."""
-    query = (
-        select(addresses.c.address, func.min(telegrams.c.received_at), func.max(telegrams.c.received_at))
-        .join(telegrams, telegrams.c.address_id == addresses.c.id)
-        .group_by(addresses.c.id, addresses.c.address)
-        .order_by(addresses.c.id)
-    )
-    return [(str(address), float(first), float(last)) for address, first, last in connection.execute(query)]
