@@ -22,7 +22,7 @@ from openmetering.errors import InputError
 from openmetering.mdm.quality import Quality, ranks
 from openmetering.mdm.series import Sample, Series
 
-__all__ = ["Advance", "Amount", "Reading", "advance_of", "rolled_over", "step", "worst"]
+__all__ = ["Advance", "Amount", "Reading", "advance_of", "resolution_of", "rolled_over", "step", "worst"]
 
 #: seconds from a wanted moment within which a measured value counts as that of the moment
 WINDOW: Final = 900.0
@@ -122,7 +122,7 @@ class Advance(msgspec.Struct, frozen=True):
     @property
     def resolution(self) -> Decimal:
         """Standard uncertainty of one value by its last digit."""
-        return Decimal(1).scaleb(self.exponent) / _SQRT_12
+        return resolution_of(self.exponent)
 
     def _at(self, place: int, moment: float, window: float) -> Reading:
         apart = abs(self.times[place] - moment)
@@ -155,6 +155,11 @@ class Advance(msgspec.Struct, frozen=True):
         spread = abs(self._value(span)) * (share * (1 - share)).sqrt()
         uncertainty = (spread**2 + self.resolution**2).sqrt()
         return Reading(moment, self._value(value).normalize(), quality, uncertainty, apart)
+
+
+def resolution_of(exponent: int) -> Decimal:
+    """Standard uncertainty of a value by its last digit, 10 ** ``exponent``: evenly spread over one step of it."""
+    return Decimal(1).scaleb(exponent) / _SQRT_12
 
 
 def worst(qualities: Iterable[Quality]) -> Quality:

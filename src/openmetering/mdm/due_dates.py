@@ -17,22 +17,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from openmetering.mdm.consumption import WINDOW, step
+from openmetering.mdm.consumption import WINDOW, resolution_of, step
 from openmetering.mdm.evidence import Stay, Stored
 from openmetering.mdm.findings import Version
+from openmetering.mdm.local_time import midnight, next_day
 from openmetering.mdm.quality import Quality
 from openmetering.mdm.series import Sample, Series
 
 __all__ = ["DueRules", "DueValue", "due_moment", "due_value", "standing"]
 
-_SQRT_12: Final = Decimal("3.4641016151")
 _DAY: Final = 86_400.0
 
 
@@ -66,8 +66,7 @@ class DueValue(msgspec.Struct, frozen=True):
 
 def due_moment(day: date, zone: ZoneInfo) -> float:
     """When a due date is over, seconds UTC."""
-    end = day + timedelta(days=1)
-    return datetime(end.year, end.month, end.day, tzinfo=zone).timestamp()
+    return midnight(next_day(day), zone)
 
 
 def standing(stays: Sequence[Stay], moment: float) -> Stay | None:
@@ -113,7 +112,7 @@ def _stored(point: str, moment: float, one: Stored, unit: str, rules: DueRules) 
     quality = Quality.LATE if one.read_at - moment > rules.late else Quality.MEASURED
     name = "due date" if one.kind == "due" else "end of month"
     reason = f"stored by the meter ({name}), read {max(0.0, one.read_at - moment) / _DAY:.1f} d later"
-    half = Decimal(1).scaleb(one.exponent) / _SQRT_12
+    half = resolution_of(one.exponent)
     return DueValue(point, moment, one.device, one.value, unit, quality, half, "meter", reason)
 
 
@@ -124,7 +123,7 @@ def _around(point: str, moment: float, series: Series, rules: DueRules) -> DueVa
     early = samples[after - 1] if after else None
     near = min((one for one in (early, late) if one is not None), key=lambda one: abs(one.at - moment))
     device, unit = series.register.device, series.register.unit
-    resolution = Decimal(1).scaleb(series.exponent) / _SQRT_12
+    resolution = resolution_of(series.exponent)
     if abs(near.at - moment) <= rules.window:
         reason = f"received {abs(near.at - moment) / 60:.0f} min {'before' if near.at < moment else 'after'} the due date"
         uncertainty = _drift(series, early, late, near, moment, resolution)

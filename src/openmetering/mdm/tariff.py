@@ -24,8 +24,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from openmetering.errors import InputError
-from openmetering.mdm.consumption import Reading, worst
+from openmetering.mdm.consumption import Reading, resolution_of, worst
 from openmetering.mdm.due_dates import due_moment
+from openmetering.mdm.local_time import local_date, midnight, next_day, next_month
 from openmetering.mdm.quality import Quality
 from openmetering.mdm.slots import Slot
 from openmetering.mdm.slots.grid import advanced
@@ -46,7 +47,6 @@ __all__ = [
 
 #: the day of the week that a holiday counts as
 HOLIDAY: Final = 7
-_SQRT_12: Final = Decimal("3.4641016151")
 _ZONE: Final = "Europe/Berlin"
 _DAY: Final = timedelta(days=1)
 
@@ -130,7 +130,7 @@ def series(slots: Sequence[Slot], begin: int, end: int) -> Sequence[Slot]:
 def local_day(slots: Sequence[Slot], day: date, zone: str = _ZONE) -> Sequence[Slot]:
     """TAF 7: the slots of a local day, the midnight at its beginning included: 92, 96 or 100 quarters."""
     place = ZoneInfo(zone)
-    return series(slots, int(due_moment(day - _DAY, place)), int(due_moment(day, place)))
+    return series(slots, int(midnight(day, place)), int(midnight(next_day(day), place)))
 
 
 def newest(slots: Sequence[Slot], moment: int) -> Slot | None:
@@ -163,11 +163,11 @@ def monthly(slots: Sequence[Slot], zone: str = _ZONE, capacity: Decimal | None =
     if not slots:
         return ()
     place = ZoneInfo(zone)
-    first = datetime.fromtimestamp(slots[0].at, place).date().replace(day=1)
+    first = local_date(slots[0].at, place).replace(day=1)
     found: list[MonthValue] = []
     while True:
-        following = (first + 32 * _DAY).replace(day=1)
-        at = int(due_moment(following - _DAY, place))
+        following = next_month(first)
+        at = int(midnight(following, place))
         if at > slots[-1].at:
             return tuple(found)
         found.append(MonthValue(f"{first:%Y-%m}", at_moment(slots, at, capacity)))
@@ -264,15 +264,15 @@ def _quality(slot: Slot) -> Quality:
     return Quality.LATE if slot.late else Quality.MEASURED
 
 
-def _exponent(value: Decimal) -> Decimal:
-    return Decimal((0, (1,), int(value.as_tuple().exponent)))
+def _exponent(value: Decimal) -> int:
+    return int(value.as_tuple().exponent)
 
 
 def _resolution(value: Decimal) -> Decimal:
     """Standard uncertainty of a value by its last digit."""
-    return _exponent(value) / _SQRT_12
+    return resolution_of(_exponent(value))
 
 
 def _rounded(value: Decimal, like: Decimal) -> Decimal:
     """To the last digit of the register."""
-    return value.quantize(_exponent(like))
+    return value.quantize(Decimal(1).scaleb(_exponent(like)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 from statistics import median
 
 from openmetering.mdm.consumption import rolled_over, step
+from openmetering.mdm.local_time import local_date, midnight, next_day
 from openmetering.mdm.series import Sample, Series
 from openmetering.mdm.validation.context import DAY, Context
 from openmetering.mdm.validation.rules import Rule
@@ -204,7 +205,7 @@ def check_day_length(context: Context) -> None:
         if len(steps) < 48 or not 0.8 * hour <= median(steps) <= 1.2 * hour:
             continue
         for day, hours in _odd_days(context, times[0], times[-1]):
-            begin = datetime(day.year, day.month, day.day, tzinfo=context.zone).timestamp()
+            begin = midnight(day, context.zone)
             end = begin + hours * hour
             count = bisect_left(times, end) - bisect_left(times, begin)
             around = [_count(times, begin - n * DAY, hour) for n in (1, 2)] + [_count(times, end + n * DAY, hour) for n in (0, 1)]
@@ -220,11 +221,11 @@ def _count(times: list[float], begin: float, hour: float) -> int:
 def _odd_days(context: Context, begin: float, end: float) -> list[tuple[date, int]]:
     """Local days of 23 or 25 hours."""
     found: list[tuple[date, int]] = []
-    day = datetime.fromtimestamp(begin, context.zone).date() + timedelta(days=1)
+    day = next_day(local_date(begin, context.zone))
     while True:
-        start = datetime(day.year, day.month, day.day, tzinfo=context.zone).timestamp()
-        after = day + timedelta(days=1)
-        stop = datetime(after.year, after.month, after.day, tzinfo=context.zone).timestamp()
+        start = midnight(day, context.zone)
+        after = next_day(day)
+        stop = midnight(after, context.zone)
         if stop > end:
             return found
         if (hours := round((stop - start) / 3600)) != 24:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from openmetering.errors import InputError
 from openmetering.mdm.findings import Version
+from openmetering.mdm.local_time import next_month
 from openmetering.services.headend.access import Guard, needs
 from openmetering.services.headend.model import MeteringPoint, Node, Page
 from openmetering.services.headend.problems import denied, invalid, unknown
@@ -330,8 +331,8 @@ def next_due(now: datetime, day: int) -> datetime:
     at = now.replace(day=day, hour=4, minute=0, second=0, microsecond=0)
     if at > now:
         return at
-    year, month = (now.year + 1, 1) if now.month == 12 else (now.year, now.month + 1)
-    return at.replace(year=year, month=month)
+    after = next_month(now.date())
+    return at.replace(year=after.year, month=after.month)
 
 
 def _check_span(since: datetime, until: datetime) -> None:

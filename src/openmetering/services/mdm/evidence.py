@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from sqlalchemy import Connection
 
+from openmetering.mdm.due_dates import due_moment
 from openmetering.mdm.evidence import Evidence, Heard, Stay, Stored
 from openmetering.mdm.series import Sample, Series
 from openmetering.services.mdm.registers import TAGS, Billed, billed, register
@@ -48,10 +49,9 @@ def stored_moment(text: str, zone: ZoneInfo) -> float | None:
     try:
         if len(text) > 10:
             return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
-        day = date.fromisoformat(text) + timedelta(days=1)
+        return due_moment(date.fromisoformat(text), zone)
     except ValueError:
         return None
-    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
 
 
 class EvidenceLoader:

@@ -9,7 +9,7 @@ told apart less by them. Pseudonyms stand for point, place and device; the same 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -17,6 +17,7 @@ import msgspec
 
 from openmetering.mdm.consumption import advance_of
 from openmetering.mdm.findings import Version
+from openmetering.mdm.local_time import local_date, midnight, next_day, next_month
 from openmetering.mdm.quality import Quality
 from openmetering.mdm.series import Series
 from openmetering.mdm.versions import newest, overlaid
@@ -137,16 +138,12 @@ class Exports:
                 yield at, at + 3600.0
                 at += 3600.0
             return
-        day = datetime.fromtimestamp(begin, zone).date()
-        day = day.replace(day=1) if every == "month" else day
-        while True:
-            after = (day + timedelta(days=32)).replace(day=1) if every == "month" else day + timedelta(days=1)
-            first, last = (datetime(one.year, one.month, one.day, tzinfo=zone).timestamp() for one in (day, after))
-            if first >= end:
-                return
-            if first >= begin and last <= end:
+        day = local_date(begin, zone)
+        day, following = (day.replace(day=1), next_month) if every == "month" else (day, next_day)
+        while (first := midnight(day, zone)) < end:
+            day = following(day)
+            if first >= begin and (last := midnight(day, zone)) <= end:
                 yield first, last
-            day = after
 
     def _hidden(self, one: Record) -> Record:
         hide = self._pseudonym

@@ -12,7 +12,7 @@ registered are foreign: their telegrams are dropped by ``drop_foreign``.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from openmetering.errors import InputError
+from openmetering.mdm.local_time import local_date, months_of, next_month
 from openmetering.services.mdm.amounts import Amounts
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
 from openmetering.storage import evidence_rows, mdm_rows, privacy_rows
@@ -89,9 +90,9 @@ class Privacy:
             with self._database.reading() as connection:
                 first = evidence_rows.first_reading(connection)
             month = None if first is None else datetime.fromtimestamp(first, UTC).date().replace(day=1)
-            while month is not None and _after(month) <= raw_before.date():
+            while month is not None and next_month(month) <= raw_before.date():
                 closed.append(close_month(self._database, self._archive, month.year, month.month).month)
-                month = _after(month)
+                month = next_month(month)
         names = {stay.device for place in self._loader.places(tenant_id) for stay in place.stays}
         with self._database.transaction() as connection:
             frames = privacy_rows.drop_frames(connection, names, 0.0, readings_before)
@@ -152,7 +153,7 @@ class Privacy:
     def _days(self, begin: float, end: float) -> tuple[str, str]:
         """The days whose end lies within a time: values that meters stored for them tell of it, too. The end itself is the first
         value of whoever comes next."""
-        first, last = (datetime.fromtimestamp(at, self._loader.zone).date() for at in (begin, end))
+        first, last = (local_date(at, self._loader.zone) for at in (begin, end))
         return first.isoformat(), (last - timedelta(days=1)).isoformat()
 
     def _keep_totals(self, tenant_id: int, places: Sequence[Place], begin: float, end: float) -> list[KeptTotal]:
@@ -171,15 +172,8 @@ class Privacy:
 
     def _months(self, begin: float, end: float) -> list[tuple[str, float, float]]:
         """The months of a time, cut to it: name, begin, end; local time."""
-        zone = self._loader.zone
-        day = datetime.fromtimestamp(begin, zone).date().replace(day=1)
-        found = []
-        while (first := datetime(day.year, day.month, 1, tzinfo=zone).timestamp()) < end:
-            after = _after(day)
-            last = datetime(after.year, after.month, 1, tzinfo=zone).timestamp()
-            found.append((f"{day:%Y-%m}", max(begin, first), min(end, last)))
-            day = after
-        return found
+        months = months_of(begin, end, self._loader.zone)
+        return [(f"{day:%Y-%m}", max(begin, first), min(end, last)) for day, first, last in months]
 
     def totals(self, tenant_id: int, node_id: int, begin: datetime, end: datetime) -> dict[tuple[str, str], Decimal]:
         """What a building consumed in whole months, by medium and unit: of the units that are there, and of those erased."""
@@ -202,7 +196,3 @@ class Privacy:
                 if kept.node_id == node_id and kept.month in months:
                     add(kept.medium, kept.unit, Decimal(kept.amount))
         return found
-
-
-def _after(month: date) -> date:
-    return (month.replace(day=1) + timedelta(days=32)).replace(day=1)

@@ -25,6 +25,7 @@ import msgspec
 from openmetering.mdm.consumption import Amount
 from openmetering.mdm.due_dates import due_moment
 from openmetering.mdm.estimation import share
+from openmetering.mdm.local_time import midnight, next_month
 from openmetering.mdm.quality import Quality
 from openmetering.services.headend.model import moment
 from openmetering.services.mdm.amounts import Amounts, PointAmount
@@ -68,9 +69,7 @@ class _Line(msgspec.Struct, frozen=True):
 def month_span(month: date, zone: ZoneInfo) -> tuple[float, float]:
     """Begin and end of the month of a day, local time, seconds UTC."""
     first = month.replace(day=1)
-    after = (first + timedelta(days=32)).replace(day=1)
-    begin, end = (datetime(day.year, day.month, 1, tzinfo=zone).timestamp() for day in (first, after))
-    return begin, end
+    return midnight(first, zone), midnight(next_month(first), zone)
 
 
 def in_kwh(amount: Amount, place: Place, kwh_per_unit: Decimal | None) -> _Line:

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from openmetering.codec.address import Address
+from openmetering.mdm.local_time import local_date, midnight
 from openmetering.security.aes import BlockCipher
 from openmetering.security.modes import fill, seal_cbc
 from openmetering.simulation.profiles import Calendar, Consumption
@@ -189,6 +190,5 @@ def clock_octets(moment: datetime) -> bytes:
 
 def month_end(at: float, zone: ZoneInfo) -> tuple[date, float]:
     """The last day of the month that ended last, and when it ended."""
-    local = datetime.fromtimestamp(at, zone)
-    first = date(local.year, local.month, 1)
-    return first - timedelta(days=1), datetime(first.year, first.month, 1, tzinfo=zone).timestamp()
+    first = local_date(at, zone).replace(day=1)
+    return first - timedelta(days=1), midnight(first, zone)
