@@ -25,6 +25,10 @@ class Stay(msgspec.Struct, frozen=True):
     begin: float
     end: float | None = None
 
+    def within(self, begin: float, end: float) -> tuple[float, float]:
+        """The part of a time in which it stood there; the end is not behind the beginning if there is none."""
+        return max(self.begin, begin), end if self.end is None else min(self.end, end)
+
 
 class Heard(msgspec.Struct, frozen=True):
     """A telegram of a device of the point, once for each gateway that reported it.

@@ -31,6 +31,7 @@ __all__ = [
     "ValidationRun",
     "add_findings",
     "add_versions",
+    "areas",
     "findings",
     "findings_of",
     "findings_page",
@@ -177,6 +178,11 @@ def put_point_data(connection: Connection, item: PointData, now: datetime) -> Po
 def node_data(connection: Connection) -> dict[int, NodeData]:
     """What is agreed about places, by node."""
     return {item.node_id: item for item in _nodes.all(connection)}
+
+
+def areas(connection: Connection) -> dict[int, float | None]:
+    """The area of places in m2, by node."""
+    return {number: item.area for number, item in node_data(connection).items()}
 
 
 def put_node_data(connection: Connection, item: NodeData, now: datetime) -> NodeData:

@@ -10,6 +10,7 @@ with occupancies: the nodes (units) that are theirs, and for how long.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeVar
 
@@ -46,6 +47,8 @@ __all__ = [
     "NodeKind",
     "Role",
     "Severity",
+    "every",
+    "holds",
     "moment",
 ]
 
@@ -79,6 +82,15 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: tuple[T, ...]
     after: int | None = None
+
+
+def every(ask: Callable[[int], Page[T]]) -> Iterator[T]:
+    """All items of a list: ``ask`` gives the part behind a number."""
+    after: int | None = 0
+    while after is not None:
+        page = ask(after)
+        yield from page.items
+        after = page.after
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -148,6 +160,11 @@ class Occupancy(msgspec.Struct, frozen=True):
     node_id: int
     valid_from: datetime
     valid_to: datetime | None = None
+
+
+def holds(period: Assignment | Occupancy, at: datetime) -> bool:
+    """True if a time lies in the period."""
+    return period.valid_from <= at and (period.valid_to is None or at < period.valid_to)
 
 
 class GatewayInfo(msgspec.Struct, frozen=True):

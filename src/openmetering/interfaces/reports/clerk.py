@@ -96,10 +96,7 @@ class ReportClerk:
         zone = self._head.mdm.loader.zone
         first = now.astimezone(zone).date().replace(day=1)
         last = first - timedelta(days=1)
-        if REPORTS[item.report] == "day":
-            return reports.due_dates(scope, last)
-        if REPORTS[item.report] == "month":
-            return reports.monthly(scope, last)
+        if REPORTS[item.report] != "span":
+            return reports.of_day(item.report, scope, last)
         since, until = (datetime(day.year, day.month, 1, tzinfo=zone) for day in (last, first))
-        make = {"consumption": reports.consumption, "findings": reports.findings, "alarms": reports.alarms}
-        return make.get(item.report, reports.radio)(scope, since, until)
+        return reports.of_span(item.report, scope, since, until)

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from openmetering.errors import InputError
 from openmetering.interfaces.web.i18n import Words
-from openmetering.services.mdm.report import Cell, Column, Plot, Report
+from openmetering.services.mdm.report import Cell, Column, Note, Plot, Report
 
-__all__ = ["pdf_of", "shown"]
+__all__ = ["pdf_of", "shown", "told"]
 
 _WIDTH: Final = 760.0  #: of the table on A4 across, points
 _BARS: Final = 40  #: more units than these are no picture any more
@@ -34,6 +34,14 @@ def shown(cell: Cell, column: Column, words: Words, zone: ZoneInfo) -> str:
     if column.kind == "quality":
         return words.name("quality", cell)
     return words.term(cell) if column.kind == "term" else cell
+
+
+def told(note: Note, words: Words) -> str:
+    """A note as people of a language read it."""
+    values = dict(note.values)
+    if "quality" in values:
+        values["quality"] = words.name("quality", values["quality"])
+    return words(note.key, **values)
 
 
 def pdf_of(report: Report, words: Words) -> bytes:
@@ -58,12 +66,7 @@ def pdf_of(report: Report, words: Words) -> bytes:
         Paragraph(_safe(f"{report.place} · {span} · {made}"), sheet["Normal"]),
         Spacer(1, 8),
     ]
-    for note in report.notes:
-        values = {
-            **note.values,
-            **({"quality": words.name("quality", note.values["quality"])} if "quality" in note.values else {}),
-        }
-        story.append(Paragraph(_safe(words(note.key, **values)), sheet["Normal"]))
+    story += (Paragraph(_safe(told(note, words)), sheet["Normal"]) for note in report.notes)
     for plot in report.plots:
         if len(plot.labels) <= _BARS:
             story += [Spacer(1, 10), Paragraph(_safe(f"{words.term(plot.title)} ({plot.unit})"), sheet["Heading3"]), _bars(plot)]

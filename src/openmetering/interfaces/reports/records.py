@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from openmetering.errors import InputError
+from openmetering.services.csv_cells import guarded
 from openmetering.services.mdm.exports import COLUMNS, Record
 
 __all__ = ["RECORD_SCHEMA", "record_octets", "record_schema"]
@@ -22,7 +23,6 @@ RECORD_SCHEMA: Final = (
     ("quality", "string"), ("source", "string"),
 )  # fmt: skip
 _PORTION: Final = 20_000
-_RISKY: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def record_schema() -> Any:
@@ -61,10 +61,7 @@ def _csv(records: Iterable[Record]) -> bytes:
     writer.writerow(COLUMNS)
     for one in records:
         cells = _plain(one)
-        writer.writerow(
-            f"'{cell}" if name not in ("value", "at") and cell and cell.startswith(_RISKY) else cell or ""
-            for name, cell in cells.items()
-        )
+        writer.writerow((cell or "") if name in ("value", "at") else guarded(cell or "") for name, cell in cells.items())
     return target.getvalue().encode()
 
 

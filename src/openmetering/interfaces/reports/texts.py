@@ -9,11 +9,10 @@ from decimal import Decimal
 
 import msgspec
 
+from openmetering.services.csv_cells import guarded
 from openmetering.services.mdm.report import Cell, Report
 
-__all__ = ["csv_of", "jsonl_of"]
-
-_RISKY = ("=", "+", "-", "@", "\t", "\r")  #: what a spreadsheet would take for a formula
+__all__ = ["csv_of", "jsonl_of", "plain"]
 
 
 def csv_of(report: Report) -> bytes:
@@ -30,11 +29,12 @@ def jsonl_of(report: Report) -> bytes:
     """An object for each row; numbers are texts, so that no digit is lost."""
     names = [column.name for column in report.columns]
     return b"".join(
-        msgspec.json.encode({name: _plain(cell) for name, cell in zip(names, row, strict=True)}) + b"\n" for row in report.rows
+        msgspec.json.encode({name: plain(cell) for name, cell in zip(names, row, strict=True)}) + b"\n" for row in report.rows
     )
 
 
-def _plain(cell: Cell) -> str | None:
+def plain(cell: Cell) -> str | None:
+    """A cell as programs read it: all digits of a number, times in ISO 8601."""
     if isinstance(cell, Decimal):
         return f"{cell:f}"
     if isinstance(cell, datetime | date):
@@ -43,5 +43,4 @@ def _plain(cell: Cell) -> str | None:
 
 
 def _guarded(cell: Cell) -> str:
-    text = _plain(cell) or ""
-    return f"'{text}" if isinstance(cell, str) and text.startswith(_RISKY) else text
+    return guarded(cell) if isinstance(cell, str) else plain(cell) or ""

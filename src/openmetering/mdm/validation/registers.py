@@ -177,7 +177,7 @@ def check_gaps(context: Context) -> None:
         return
     evidence = context.evidence
     for stay in evidence.stays:
-        begin, end = max(stay.begin, evidence.begin), evidence.end if stay.end is None else min(stay.end, evidence.end)
+        begin, end = stay.within(evidence.begin, evidence.end)
         times = sorted(one.at for series in evidence.registers if series.register.device == stay.device for one in series.samples)
         if end <= begin:
             continue

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar, cast
 import msgspec
 
 from openmetering.errors import InputError
-from openmetering.services.headend.model import Device, Node, User
+from openmetering.services.headend.model import Device, MeteringPoint, Node, User
 from openmetering.services.headend.problems import unknown
 from openmetering.services.headend.rights import Permission, Rights, Scope
 
@@ -174,3 +174,14 @@ class Guard:
             if scope.covers(found.tenant_id) if own is None else node_id in own:
                 return found
         raise unknown("node", node_id)
+
+    def _seen_point(self, scope: Scope, point_id: int) -> MeteringPoint:
+        """A metering point in a node that the user may see. Raises InputError (``access.unknown``)"""
+        point = self._head.registry.find_point(point_id)
+        if point is None:
+            raise unknown("point", point_id)
+        try:
+            self.seen_node(scope, point.node_id)
+        except InputError:
+            raise unknown("point", point_id) from None
+        return point

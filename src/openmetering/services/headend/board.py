@@ -11,7 +11,7 @@ import msgspec
 
 from openmetering.services.headend.access import Window
 from openmetering.services.headend.alarms import Alarms
-from openmetering.services.headend.model import Alarm, Device, MeteringPoint, Overview, OverviewNode
+from openmetering.services.headend.model import Alarm, Device, MeteringPoint, Overview, OverviewNode, every, holds
 from openmetering.services.headend.readings import Readings
 from openmetering.services.headend.registry import LIVING, Registry
 from openmetering.storage import ReadingRow
@@ -64,16 +64,11 @@ class Board:
         return tuple(found)
 
     def _places(self, at: datetime) -> dict[int, MeteringPoint]:
-        points: dict[int, MeteringPoint] = {}
-        after: int | None = 0
-        while after is not None:
-            page = self._registry.points(None, after=after, limit=_POINTS)
-            points |= {point.id: point for point in page.items}
-            after = page.after
+        points = {one.id: one for one in every(lambda after: self._registry.points(None, after=after, limit=_POINTS))}
         return {
             one.device_id: points[one.point_id]
             for one in self._registry.assignments()
-            if one.valid_from <= at and (one.valid_to is None or at < one.valid_to) and one.point_id in points
+            if holds(one, at) and one.point_id in points
         }
 
     def overview(

@@ -23,7 +23,8 @@ from typing import Final
 import msgspec
 
 from openmetering.errors import InputError
-from openmetering.services.headend.model import NODE_KINDS, Assignment, Device, MeteringPoint, Node
+from openmetering.services.csv_cells import guarded, unguarded
+from openmetering.services.headend.model import NODE_KINDS, Assignment, Device, MeteringPoint, Node, holds
 from openmetering.services.headend.problems import conflict, invalid
 from openmetering.services.headend.registry import DeviceChange, Registry, canonical_address
 from openmetering.storage.database import Database
@@ -35,7 +36,6 @@ COLUMNS: Final = ("address", *_PARTICULARS, *NODE_KINDS, "point", "valid_from")
 _LARGEST: Final = 16 << 20
 _MOST_ROWS: Final = 200_000
 _YES: Final = {"yes": True, "true": True, "1": True, "ja": True, "no": False, "false": False, "0": False, "nein": False}
-_RISKY: Final = ("=", "+", "-", "@", "\t", "\r")  #: what a spreadsheet would take for a formula
 
 
 class ImportRow(msgspec.Struct, frozen=True):
@@ -223,7 +223,7 @@ class _Work:
 
 def _present(assignments: Iterable[Assignment], at: datetime) -> Assignment | None:
     """The assignment that holds at a time."""
-    return next((one for one in assignments if one.valid_from <= at and (one.valid_to is None or at < one.valid_to)), None)
+    return next((one for one in assignments if holds(one, at)), None)
 
 
 def _differences(device: Device, change: DeviceChange) -> list[str]:
@@ -289,8 +289,7 @@ def _row(number: int, columns: list[str], line: str, separator: str) -> _Row | I
 
 def _plain(value: str) -> str:
     """A cell without the apostrophe that ``export_rows`` puts before what looks like a formula."""
-    value = value.strip()
-    return value[1:] if value[:1] == "'" and value[1:2] in _RISKY else value
+    return unguarded(value.strip())
 
 
 def _change(cells: dict[str, str]) -> DeviceChange:
@@ -348,21 +347,17 @@ def export_rows(
 ) -> str:
     """The devices of a tenant (None: of all) as such a file, with where they measure at a time; only some, within some nodes."""
     nodes = {node.id: node for node in registry.nodes(tenant_id) if within is None or node.id in within}
-    holds = {}
+    measures = {}
     for one in registry.assignments():
-        if one.valid_from <= at and (one.valid_to is None or at < one.valid_to):
-            holds[one.device_id] = one
+        if holds(one, at):
+            measures[one.device_id] = one
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(COLUMNS)
     for device in registry.all_devices(tenant_id):
         if ids is None or device.id in ids:
-            writer.writerow([_guarded(cell) for cell in _cells(registry, device, holds.get(device.id), nodes)])
+            writer.writerow([guarded(cell) for cell in _cells(registry, device, measures.get(device.id), nodes)])
     return target.getvalue()
-
-
-def _guarded(cell: str) -> str:
-    return "'" + cell if cell[:1] in _RISKY else cell
 
 
 def _cells(registry: Registry, device: Device, assignment: Assignment | None, nodes: dict[int, Node]) -> list[str]:

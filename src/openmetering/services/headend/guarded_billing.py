@@ -12,7 +12,7 @@ from openmetering.errors import InputError
 from openmetering.mdm.findings import Version
 from openmetering.mdm.local_time import next_month
 from openmetering.services.headend.access import Guard, needs
-from openmetering.services.headend.model import MeteringPoint, Node, Page
+from openmetering.services.headend.model import Page, holds
 from openmetering.services.headend.problems import denied, invalid, unknown
 from openmetering.services.headend.rights import Scope as Rights
 from openmetering.services.mdm.exports import Every, Record
@@ -67,7 +67,7 @@ class Billing(Guard):
             if run is None or not scope.covers(run.tenant_id):
                 raise unknown("run", run_id)
         if point_id is not None:
-            self._point(scope, point_id)
+            self._seen_point(scope, point_id)
         self.note("read findings", f"point {point_id}" if run_id is None else f"run {run_id}", personal=True)
         return self._head.mdm.findings(run_id, point_id, rule, before, limit)
 
@@ -75,14 +75,14 @@ class Billing(Guard):
     def versions(self, scope: Rights, point_id: int, since: datetime, until: datetime) -> tuple[Version, ...]:
         """What rules and people decided about the values of a point."""
         _check_span(since, until)
-        self._point(scope, point_id)
+        self._seen_point(scope, point_id)
         self.note("read versions", f"point {point_id}", personal=True)
         return tuple(self._head.mdm.versions(point_id, since, until))
 
     @needs("write", "validation")
     def edit_value(self, scope: Rights, point_id: int, at: datetime, value: Decimal, reason: str) -> Version:
         """Enter a value in the unit that was agreed for the point; the raw one stays. Raises InputError (``access.invalid``)"""
-        self._point(scope, point_id)
+        self._seen_point(scope, point_id)
         data = self._head.mdm.point_data(point_id)
         with self._head.writing():
             try:
@@ -97,13 +97,13 @@ class Billing(Guard):
     @needs("read", "nodes")
     def point_data(self, scope: Rights, point_id: int) -> PointData:
         """What is agreed about a metering point."""
-        self._point(scope, point_id)
+        self._seen_point(scope, point_id)
         return self._head.mdm.point_data(point_id)
 
     @needs("write", "nodes")
     def set_point_data(self, scope: Rights, data: PointData) -> PointData:
         """Agree on something else about a metering point. Raises InputError (``access.invalid``)"""
-        self._point(scope, data.point_id)
+        self._seen_point(scope, data.point_id)
         for name in ("maximum", "factor"):
             _check_number(name, getattr(data, name))
         if data.part not in ("", "main", "sub"):
@@ -162,12 +162,10 @@ class Billing(Guard):
             if since is None or until is None:
                 raise invalid(f"the report {kind} needs since and until")
             _check_span(since, until)
-            makers = {"consumption": reports.consumption, "findings": reports.findings, "alarms": reports.alarms}
-            make = makers.get(kind, reports.radio)
-            return make(whose, since, until)
+            return reports.of_span(kind, whose, since, until)
         if day is None or not 1980 <= day.year <= 2100:
             raise invalid(f"the report {kind} needs a day between 1980 and 2100")
-        return reports.due_dates(whose, day) if kind == "due-dates" else reports.monthly(whose, day)
+        return reports.of_day(kind, whose, day)
 
     def _scope_of(self, scope: Rights, node_id: int | None, tenant_id: int | None, kind: str, day: date | None) -> Scope:
         registry = self._head.registry
@@ -175,10 +173,7 @@ class Billing(Guard):
             if kind != "monthly" or day is None:
                 raise denied("read", f"reports:{kind}")
             month = datetime(day.year, day.month, 1, tzinfo=self._head.mdm.loader.zone)
-            mine = [
-                one for one in registry.occupancies(user_id=scope.user_id)
-                if one.valid_from <= month and (one.valid_to is None or one.valid_to > month)
-            ]  # fmt: skip
+            mine = [one for one in registry.occupancies(user_id=scope.user_id) if holds(one, month)]
             nodes = registry.nodes_below(one.node_id for one in mine)
             if not mine or (node_id is not None and node_id not in nodes):
                 raise unknown("place", node_id or "")
@@ -313,17 +308,6 @@ class Billing(Guard):
         """The names of points of findings that were told."""
         found = {number: self._head.registry.find_point(number) for number in numbers}
         return {number: point.name for number, point in found.items() if point is not None}
-
-    # -- what the user sees -----------------------------------------------------------------------
-
-    def _point(self, scope: Rights, point_id: int) -> tuple[MeteringPoint, Node]:
-        found = self._head.registry.find_point(point_id)
-        if found is not None:
-            try:
-                return found, self.seen_node(scope, found.node_id)
-            except InputError:
-                pass
-        raise unknown("point", point_id)
 
 
 def next_due(now: datetime, day: int) -> datetime:

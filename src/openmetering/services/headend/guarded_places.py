@@ -20,6 +20,7 @@ from openmetering.services.headend.model import (
     Occupancy,
     Page,
     Tenant,
+    holds,
 )
 from openmetering.services.headend.problems import denied, unknown
 from openmetering.services.headend.registry import DeviceChange, DeviceFilter
@@ -123,16 +124,6 @@ class Places(Guard):
             self._head.registry.remove_point(point)
             self.note("remove point", f"point {point_id}", point.name)
 
-    def _seen_point(self, scope: Scope, point_id: int) -> MeteringPoint:
-        point = self._head.registry.find_point(point_id)
-        if point is None:
-            raise unknown("point", point_id)
-        try:
-            self.seen_node(scope, point.node_id)
-        except InputError:
-            raise unknown("point", point_id) from None
-        return point
-
     # -- devices --------------------------------------------------------------------------------
 
     @needs("read", "devices")
@@ -204,7 +195,7 @@ class Places(Guard):
             return Place()
         nodes = {node.id: node for node in self.nodes()}
         for one in self._head.registry.assignments(device_id=device_id):
-            if one.valid_from <= now and (one.valid_to is None or now < one.valid_to):
+            if holds(one, now):
                 point = self._head.registry.find_point(one.point_id)
                 if point is not None and point.node_id in nodes:
                     return Place(_way(nodes, point.node_id), point, one)
@@ -268,7 +259,7 @@ class Places(Guard):
             if replace and point is not None:
                 ending |= {one.id: one for one in registry.assignments(point_id=point.id)}
             for one in ending.values():
-                if one.valid_from <= since and (one.valid_to is None or since < one.valid_to):
+                if holds(one, since):
                     registry.end_assignment(one, since)
             if point is not None:
                 registry.assign(device, point, since)

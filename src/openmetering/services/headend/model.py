@@ -30,6 +30,8 @@ from openmetering.storage.model import (
     User,
     Webhook,
     WebSession,
+    every,
+    holds,
     moment,
 )
 
@@ -62,6 +64,8 @@ __all__ = [
     "User",
     "WebSession",
     "Webhook",
+    "every",
+    "holds",
     "moment",
 ]
 

@@ -16,15 +16,16 @@ from sqlalchemy import Connection
 
 from openmetering.mdm.consumption import Advance, Amount, advance_of
 from openmetering.mdm.estimation import Hole, Material, billed
+from openmetering.mdm.findings import Version
 from openmetering.mdm.series import Series
 from openmetering.mdm.versions import overlaid
-from openmetering.services.mdm.evidence import EvidenceLoader, Place
+from openmetering.services.mdm.evidence import EvidenceLoader, Place, spread
 from openmetering.services.mdm.registers import is_billed
 from openmetering.storage import mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.model import moment
 
-__all__ = ["Amounts", "PointAmount"]
+__all__ = ["Amounts", "PointAmount", "billed_unit", "point_advance"]
 
 _DAY: Final = 86_400.0
 _AROUND: Final = 9 * _DAY  #: values before and behind the time that are looked at
@@ -41,6 +42,18 @@ class PointAmount(msgspec.Struct, frozen=True):
     parts: tuple[Amount, ...] = ()
     values: int = 0
     counted: Decimal = Decimal(0)
+
+
+def billed_unit(place: Place, registers: Sequence[Series]) -> str:
+    """The unit that was agreed for a point, or that of its first register."""
+    return place.data.unit or next((series.register.unit for series in registers), "")
+
+
+def point_advance(place: Place, registers: Sequence[Series], versions: Sequence[Version]) -> Advance:
+    """What a point counted in the unit it is billed in, with versions in place of the values that they are about."""
+    unit = billed_unit(place, registers)
+    counting = [overlaid(series, versions) for series in registers if series.register.unit == unit]
+    return advance_of(counting, begins={stay.device: stay.begin for stay in place.stays})
 
 
 class Amounts:
@@ -63,7 +76,7 @@ class Amounts:
         """Amounts of all points that are ``wanted``; ``parts`` are times within that are told one by one."""
         places = [place for place in self._loader.places(tenant_id) if is_billed(place.medium)]
         with self._database.reading() as connection:
-            areas = {number: data.area for number, data in mdm_rows.node_data(connection).items()}
+            areas = mdm_rows.areas(connection)
         building = self._loader.buildings(tenant_id)
         groups: dict[tuple[int, str], list[Place]] = {}
         for place in places:
@@ -91,9 +104,7 @@ class Amounts:
             versions = mdm_rows.newest_versions(connection, numbers, begin - _AROUND, end + _AROUND)
             holes = _holes(connection, numbers, begin, end)
         for place, evidence in zip(places, self._loader.values(places, begin - _AROUND, end + _AROUND), strict=True):
-            begins = {stay.device: stay.begin for stay in place.stays}
-            registers = [overlaid(series, versions.get(place.point_id, ())) for series in _of_one_unit(evidence, place)]
-            advances[place.point_id] = advance_of(registers, begins=begins)
+            advances[place.point_id] = point_advance(place, evidence, versions.get(place.point_id, ()))
         found = []
         for place in places:
             if wanted(place):
@@ -109,23 +120,16 @@ class Amounts:
     def _material(
         self, place: Place, places: Sequence[Place], advances: Mapping[int, Advance], areas: Mapping[int, float | None]
     ) -> Material:
-        others = [
+        others: Sequence[Place] = [
             one for one in places if one.point_id != place.point_id and one.data.part != "main" and advances[one.point_id].times
         ]
-        step = max(1, len(others) // _PEERS)
-        others = others[::step][:_PEERS]
+        others = spread(others, _PEERS)
         return Material(
             advances[place.point_id],
             tuple(advances[one.point_id] for one in others),
             tuple(areas.get(one.node_id) for one in others),
             areas.get(place.node_id),
         )
-
-
-def _of_one_unit(registers: Sequence[Series], place: Place) -> list[Series]:
-    """The registers in the unit that was agreed, or in that of the first one."""
-    unit = place.data.unit or next((series.register.unit for series in registers), "")
-    return [series for series in registers if series.register.unit == unit]
 
 
 def _holes(connection: Connection, numbers: Sequence[int], begin: float, end: float) -> dict[int, tuple[Hole, ...]]:

@@ -18,9 +18,9 @@ from openmetering.mdm.due_dates import DueRules, DueValue, due_moment, due_value
 from openmetering.mdm.evidence import Stored
 from openmetering.mdm.findings import Version
 from openmetering.mdm.quality import Quality
-from openmetering.mdm.series import Register, Sample, Series
+from openmetering.mdm.series import Series
 from openmetering.mdm.versions import overlaid
-from openmetering.services.mdm.evidence import EvidenceLoader, Place, stored_moment
+from openmetering.services.mdm.evidence import EvidenceLoader, Place, series_of, stored_moment
 from openmetering.services.mdm.registers import TAGS, Billed, billed, is_billed, register
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
@@ -128,7 +128,7 @@ class DueList:
             for row in item.rows:
                 inside = [one for one in samples.get(row.series_id, ()) if begin <= one.received_at < end]
                 if inside:
-                    registers.append(overlaid(_series(register(row), inside), decided))
+                    registers.append(overlaid(series_of(register(row), inside), decided))
             for kind, row in item.stored:
                 for one in samples.get(row.series_id, ()):
                     if one.time is not None and stored_moment(one.time, zone) == moment and begin <= one.received_at < end:
@@ -137,12 +137,3 @@ class DueList:
         wrong = {one.at for one in decided if one.quality is Quality.INVALID}
         stored = [] if moment in wrong else stored
         return due_value(str(place.point_id), moment, registers, stored, place.stays, decided, None, self._rules)
-
-
-def _series(what: Register, rows: Sequence[SampleRow]) -> Series:
-    exponent = min(row.exponent for row in rows)
-    values = {
-        row.received_at: Sample(row.received_at, row.mantissa * 10 ** (row.exponent - exponent), received_at=row.received_at)
-        for row in rows
-    }
-    return Series(what, exponent, tuple(values.values()))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from openmetering.mdm.due_dates import due_moment
 from openmetering.mdm.evidence import Evidence, Heard, Stay, Stored
-from openmetering.mdm.series import Sample, Series
+from openmetering.mdm.series import Register, Sample, Series
 from openmetering.services.mdm.registers import TAGS, Billed, billed, register
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
@@ -26,7 +26,9 @@ from openmetering.storage.evidence_rows import HeardRow, PlacedRow, RegisterRow,
 from openmetering.storage.parts import parts
 from openmetering.tables import error_flags
 
-__all__ = ["EvidenceLoader", "Place", "stored_moment"]
+__all__ = ["EvidenceLoader", "Place", "series_of", "spread", "stored_moment"]
+
+T = TypeVar("T")
 
 _PART: Final = 100  #: points at a time: some ten thousand telegrams each in a year
 _CLOSED: Final = frozenset(("key-missing", "failed"))  #: security states of telegrams that could not be read
@@ -52,6 +54,21 @@ def stored_moment(text: str, zone: ZoneInfo) -> float | None:
         return due_moment(date.fromisoformat(text), zone)
     except ValueError:
         return None
+
+
+def series_of(what: Register, rows: Sequence[SampleRow]) -> Series:
+    """Numbers in order of time as samples of one exponent, the least of theirs; of one moment the last one counts."""
+    exponent = min(row.exponent for row in rows)
+    samples = {
+        row.received_at: Sample(row.received_at, row.mantissa * 10 ** (row.exponent - exponent), received_at=row.received_at)
+        for row in rows
+    }
+    return Series(what, exponent, tuple(samples.values()))
+
+
+def spread(items: Sequence[T], most: int) -> Sequence[T]:
+    """At most so many of them, evenly out of all."""
+    return items[:: max(1, len(items) // most)][:most]
 
 
 class EvidenceLoader:
@@ -98,9 +115,8 @@ class EvidenceLoader:
             for place in part:
                 registers: list[Series] = []
                 for stay in place.stays:
-                    end = until if stay.end is None else min(stay.end, until)
                     if (item := found.get(stay.device)) is not None:
-                        registers += _registers(item, samples, max(stay.begin, since), end)
+                        registers += _registers(item, samples, *stay.within(since, until))
                 yield registers
 
     def buildings(self, tenant_id: int) -> dict[int, int]:
@@ -153,8 +169,7 @@ class EvidenceLoader:
         stored: list[Stored] = []
         telegrams: list[Heard] = []
         for stay in place.stays:
-            begin = max(stay.begin, since)
-            end = until if stay.end is None else min(stay.end, until)
+            begin, end = stay.within(since, until)
             item = found.get(stay.device)
             clock = clocks.get(item.clock.series_id, {}) if item is not None and item.clock is not None else {}
             flags = {} if item is None or item.flags is None else {
@@ -235,13 +250,7 @@ def _registers(item: Billed, samples: Mapping[int, list[SampleRow]], begin: floa
         if not pairs:
             continue
         pairs.sort(key=lambda pair: pair[1].received_at)
-        exponent = min(sample.exponent for _, sample in pairs)
-        moments = {
-            sample.received_at: Sample(sample.received_at, sample.mantissa * 10 ** (sample.exponent - exponent),
-                                       received_at=sample.received_at)
-            for _, sample in pairs
-        }  # fmt: skip
-        yield Series(register(pairs[0][0]), exponent, tuple(moments.values()))
+        yield series_of(register(pairs[0][0]), [sample for _, sample in pairs])
 
 
 def _opened(row: HeardRow) -> bool | None:

@@ -15,13 +15,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from openmetering.mdm.consumption import advance_of
 from openmetering.mdm.findings import Version
 from openmetering.mdm.local_time import local_date, midnight, next_day, next_month
 from openmetering.mdm.quality import Quality
 from openmetering.mdm.series import Series
-from openmetering.mdm.versions import newest, overlaid
+from openmetering.mdm.versions import newest
 from openmetering.services.headend.model import moment
+from openmetering.services.mdm.amounts import billed_unit, point_advance
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
@@ -116,10 +116,9 @@ class Exports:
         versions: Sequence[Version],
         slots: Sequence[tuple[float, float]],
     ) -> Iterator[Record]:
-        unit = place.data.unit or next((one.register.unit for one in registers), "")
-        mine = [overlaid(one, versions) for one in registers if one.register.unit == unit]
-        advance = advance_of(mine, begins={stay.device: stay.begin for stay in place.stays})
-        what = mine[-1].register if mine else None
+        unit = billed_unit(place, registers)
+        advance = point_advance(place, registers, versions)
+        what = next((one.register for one in reversed(registers) if one.register.unit == unit), None)
         for begin, end in slots:
             amount = advance.amount(begin, end, edge=_DAY)
             source = "interpolation" if amount.quality is Quality.INTERPOLATED else "meter"

@@ -119,34 +119,29 @@ class Privacy:
         """
         begin, end = since.timestamp(), until.timestamp()
         places = [place for place in self._loader.places(tenant_id) if place.node_id in nodes]
+        stays = ((stay.device, *stay.within(begin, end)) for place in places for stay in place.stays)
+        spans = [(name, first, last) for name, first, last in stays if last > first]
         kept = self._keep_totals(tenant_id, places, begin, end)
         with self._database.reading() as connection:
-            numbers = evidence_rows.device_numbers(connection, {stay.device for place in places for stay in place.stays})
+            numbers = evidence_rows.device_numbers(connection, {name for name, *_ in spans})
         frames = archived = alarms = 0
         with self._database.transaction() as connection:
             for total in kept:
                 mdm_rows.keep_total(connection, total, self._clock())
-            for place in places:
-                for stay in place.stays:
-                    first, last = max(begin, stay.begin), end if stay.end is None else min(end, stay.end)
-                    if last <= first:
-                        continue
-                    device = [numbers[stay.device]] if stay.device in numbers else []
-                    frames += privacy_rows.drop_frames(connection, [stay.device], first, last)
-                    frames += privacy_rows.redact(connection, [stay.device], *self._days(first, last))
-                    alarms += privacy_rows.drop_alarms(connection, device, first, last)
-                    privacy_rows.forget_jobs(connection, device, first, last)
+            for name, first, last in spans:
+                device = [numbers[name]] if name in numbers else []
+                frames += privacy_rows.drop_frames(connection, [name], first, last)
+                frames += privacy_rows.redact(connection, [name], *self._days(first, last))
+                alarms += privacy_rows.drop_alarms(connection, device, first, last)
+                privacy_rows.forget_jobs(connection, device, first, last)
             points = [place.point_id for place in places]
             versions = privacy_rows.drop_versions(connection, points, begin, end)
             privacy_rows.drop_findings(connection, points, begin, end)
             if user_id is not None:
                 privacy_rows.forget_user(connection, user_id)
         if self._archive is not None:
-            for place in places:
-                for stay in place.stays:
-                    first, last = max(begin, stay.begin), end if stay.end is None else min(end, stay.end)
-                    if last > first:
-                        archived += erase_from(self._archive, [stay.device], first, last, self._days(first, last))
+            for name, first, last in spans:
+                archived += erase_from(self._archive, [name], first, last, self._days(first, last))
         privacy_rows.compact(self._database)
         return Erased(frames, archived, alarms, versions, len(kept))
 

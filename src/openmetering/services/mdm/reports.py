@@ -95,6 +95,15 @@ class Reports:
         self._amounts = amounts
         self._clock = clock
 
+    def of_day(self, kind: str, scope: Scope, day: date) -> Report:
+        """A report of a day (``due-dates``) or of the month of a day; see REPORTS."""
+        return self.due_dates(scope, day) if kind == "due-dates" else self.monthly(scope, day)
+
+    def of_span(self, kind: str, scope: Scope, since: datetime, until: datetime) -> Report:
+        """A report of any time; see REPORTS."""
+        makers = {"consumption": self.consumption, "findings": self.findings, "alarms": self.alarms, "radio": self.radio}
+        return makers[kind](scope, since, until)
+
     # -- due dates --------------------------------------------------------------------------------
 
     def due_dates(self, scope: Scope, day: date) -> Report:
@@ -150,7 +159,7 @@ class Reports:
     def _share_note(self, found: Sequence[PointAmount]) -> tuple[Note, ...]:
         """How much of the area is estimated (HeizkostenV section 9a (2))."""
         with self._database.reading() as connection:
-            areas = {number: data.area for number, data in mdm_rows.node_data(connection).items()}
+            areas = mdm_rows.areas(connection)
         estimated: dict[int, bool] = {}
         for one in found:
             if areas.get(one.place.node_id) and one.place.data.part != "main":
@@ -174,7 +183,7 @@ class Reports:
         every = [{one.place.point_id: one for one in self._amounts.of(scope.tenant_id, begin, end)} for begin, end in spans]
         names, rates = self._names(scope.tenant_id), self._rates(scope.tenant_id)
         with self._database.reading() as connection:
-            areas = {number: data.area for number, data in mdm_rows.node_data(connection).items()}
+            areas = mdm_rows.areas(connection)
         average = self._averages(every[0].values(), rates, areas)
         rows: list[tuple[Cell, ...]] = []
         for number, one in every[0].items():

@@ -20,7 +20,7 @@ from openmetering.mdm.findings import Finding, Version
 from openmetering.mdm.quality import Quality
 from openmetering.mdm.series import Series
 from openmetering.mdm.validation import Rules, load_rules, validate, validate_balance
-from openmetering.services.mdm.evidence import EvidenceLoader, Place
+from openmetering.services.mdm.evidence import EvidenceLoader, Place, spread
 from openmetering.services.mdm.registers import is_billed
 from openmetering.services.mdm.strangers import Stranger, suspects
 from openmetering.storage import evidence_rows, mdm_rows
@@ -99,7 +99,7 @@ class Validation:
                 by_medium.setdefault(place.medium, []).append((one.point, longest))
         for place, one in zip(places, evidence, strict=True):
             peers = [series for point, series in by_medium.get(place.medium, ()) if point != one.point]
-            yield from validate(msgspec.structs.replace(one, peers=tuple(_spread(peers))), self.rules)
+            yield from validate(msgspec.structs.replace(one, peers=tuple(spread(peers, _PEERS))), self.rules)
         yield from self._balances(places, evidence, since, until)
         yield from self._unregistered(places, evidence, since, until)
 
@@ -144,12 +144,6 @@ class Validation:
         for place in places:
             groups.setdefault(building[place.node_id], []).append(place)
         return [part for group in groups.values() for part in parts(group, _LARGEST)]
-
-
-def _spread(peers: Sequence[Series]) -> Sequence[Series]:
-    """Some of them, evenly out of all."""
-    step = max(1, len(peers) // _PEERS)
-    return peers[::step][:_PEERS]
 
 
 def _open_stay(stays: Sequence[Stay]) -> Stay | None:

@@ -12,6 +12,7 @@ from litestar.params import JSONBody, QueryParameter
 
 from openmetering.interfaces.reports.delivery import FORMATS, content, file_name
 from openmetering.interfaces.reports.records import record_octets
+from openmetering.interfaces.reports.texts import plain
 from openmetering.interfaces.web.api.common import (
     LINE,
     ApiRequest,
@@ -356,11 +357,6 @@ def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, dat
 
 
 def _view(found: Report) -> ReportView:
-    def plain(cell: object) -> str | None:
-        if cell is None:
-            return None
-        return f"{cell:f}" if isinstance(cell, Decimal) else cell.isoformat() if isinstance(cell, date) else str(cell)
-
     rows = tuple(tuple(plain(cell) for cell in row) for row in found.rows)
     return ReportView(
         found.kind, found.place, found.since, found.until, found.made_at, tuple(one.name for one in found.columns), rows

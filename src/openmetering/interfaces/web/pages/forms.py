@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, TypeVar
+from zoneinfo import ZoneInfo
 
 from litestar.datastructures import UploadFile
 from litestar.enums import RequestEncodingType
@@ -12,13 +13,26 @@ from litestar.params import Body
 
 from openmetering.services.headend.problems import invalid
 
-__all__ = ["Form", "Posted", "PostedFile"]
+__all__ = ["Form", "Posted", "PostedFile", "beginning", "day_of"]
 
 Posted = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 PostedFile = Annotated[dict[str, object], Body(media_type=RequestEncodingType.MULTI_PART)]
 
 _LONGEST = 4096
 T = TypeVar("T")
+
+
+def day_of(text: str) -> date:
+    """A day as it was entered. Raises InputError (``access.invalid``)"""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise invalid("a day is written 2025-12-31") from None
+
+
+def beginning(day: date, zone: ZoneInfo) -> datetime:
+    """When a day begins in local time."""
+    return datetime.combine(day, time.min, zone)
 
 
 class Form:

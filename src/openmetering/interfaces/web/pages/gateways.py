@@ -16,7 +16,7 @@ from openmetering.interfaces.web.pages.inputs import Id
 from openmetering.interfaces.web.pages.looks import device_icon, signal_bars
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting
 from openmetering.services.gatewayd.health import SourceState
-from openmetering.services.headend.model import Device, GatewayDevice, GatewayInfo
+from openmetering.services.headend.model import Device, GatewayDevice, GatewayInfo, every
 from openmetering.services.headend.problems import unknown
 
 __all__ = ["SourceHealthOf", "gateway", "gateways"]
@@ -112,13 +112,7 @@ def gateway(visit: Visiting, source_health: Health, gateway_id: Id) -> Html:
 
 
 def _devices(visit: Visit) -> dict[int, Device]:
-    found: dict[int, Device] = {}
-    after: int | None = 0
-    while after is not None:
-        page = visit.session.devices(after=after, limit=_PART)
-        found |= {one.id: one for one in page.items}
-        after = page.after
-    return found
+    return {one.id: one for one in every(lambda after: visit.session.devices(after=after, limit=_PART))}
 
 
 def _facts(

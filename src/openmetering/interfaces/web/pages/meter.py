@@ -31,7 +31,7 @@ from openmetering.interfaces.web.pages.looks import (
 )
 from openmetering.interfaces.web.pages.tree import crumbs, find_point
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting
-from openmetering.services.headend.model import Device, KeyInfo, SeriesInfo, TelegramInfo, moment
+from openmetering.services.headend.model import Device, KeyInfo, SeriesInfo, TelegramInfo, every, moment
 from openmetering.storage import ReadingRow
 from openmetering.telegram.anatomy import anatomy
 
@@ -336,11 +336,8 @@ def meter_security(visit: Visiting, device_id: Id) -> Html:
 
 def _keys(visit: Visit, device: Device) -> Iterator[KeyInfo]:
     """The keys whose pattern is the address of the device, or covers it."""
-    after: int | None = 0
-    while after is not None:
-        page = visit.session.keys(after=after, limit=500)
-        yield from (one for one in page.items if fnmatchcase(device.address, one.address_pattern))
-        after = page.after
+    keys = every(lambda after: visit.session.keys(after=after, limit=500))
+    return (one for one in keys if fnmatchcase(device.address, one.address_pattern))
 
 
 # -- events ---------------------------------------------------------------------------------------

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from openmetering.errors import InputError
 from openmetering.interfaces.web.pages.visit import Visit
+from openmetering.services.headend.model import User, every
 
-__all__ = ["Names"]
+__all__ = ["Names", "users_of"]
+
+_PART = 500
+
+
+def users_of(visit: Visit) -> Iterator[User]:
+    """All accounts that the visitor may see. Raises InputError (``access.denied``)"""
+    return every(lambda after: visit.session.users(after=after, limit=_PART))
 
 
 class Names:
@@ -37,10 +47,6 @@ class Names:
         if user_id == self._visit.user.id:
             return self._visit.user.name
         if self._users is None:
-            self._users = {}
-            after: int | None = 0 if self._visit.can("read", "users") else None
-            while after is not None:
-                page = self._visit.session.users(after=after, limit=500)
-                self._users |= {one.id: one.name for one in page.items}
-                after = page.after
+            seen = users_of(self._visit) if self._visit.can("read", "users") else ()
+            self._users = {one.id: one.name for one in seen}
         return self._users.get(user_id, f"#{user_id}")

@@ -12,16 +12,14 @@ from openmetering.errors import InputError
 from openmetering.interfaces.web.i18n import Words
 from openmetering.interfaces.web.pages.forms import Form, Posted
 from openmetering.interfaces.web.pages.inputs import Id
-from openmetering.interfaces.web.pages.names import Names
+from openmetering.interfaces.web.pages.names import Names, users_of
 from openmetering.interfaces.web.pages.tree import crumbs, points_of, way
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
-from openmetering.services.headend.model import NODE_KINDS, Assignment, MeteringPoint, Node, Occupancy, Tenant
+from openmetering.services.headend.model import NODE_KINDS, Assignment, MeteringPoint, Node, Occupancy, Tenant, holds
 from openmetering.services.headend.problems import unknown
 from openmetering.tables import DEVICE_TYPES
 
 __all__ = ["add_node", "add_occupancy", "add_point", "end_occupancy", "place", "places", "remove_node", "rename_node"]
-
-_PART = 500
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -159,23 +157,14 @@ def _media(words: Words) -> tuple[tuple[str, str], ...]:
 
 def _point_rows(visit: Visit, names: Names, node_id: int) -> Iterator[PointRow]:
     for point in points_of(visit, node_id):
-        now = [
-            one
-            for one in visit.session.assignments(point_id=point.id)
-            if one.valid_from <= visit.now and (one.valid_to is None or visit.now < one.valid_to)
-        ]
-        current = now[0] if now else None
+        current = next((one for one in visit.session.assignments(point_id=point.id) if holds(one, visit.now)), None)
         yield PointRow(point, visit.t.term(point.medium), current, names.device(current.device_id) if current else "")
 
 
 def _consumers(visit: Visit, tenant_id: int) -> Iterator[tuple[int, str]]:
-    after: int | None = 0
-    while after is not None:
-        page = visit.session.users(after=after, limit=_PART)
-        for one in page.items:
-            if one.role == "consumer" and one.tenant_id == tenant_id and not one.disabled:
-                yield one.id, one.name
-        after = page.after
+    for one in users_of(visit):
+        if one.role == "consumer" and one.tenant_id == tenant_id and not one.disabled:
+            yield one.id, one.name
 
 
 @post("/places/{node_id:int}/rename", sync_to_thread=True)

@@ -13,7 +13,7 @@ from openmetering.interfaces.web.pages.inputs import Id
 from openmetering.interfaces.web.pages.names import Names
 from openmetering.interfaces.web.pages.tree import crumbs, find_point, way
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
-from openmetering.services.headend.model import Assignment, Device, MeteringPoint
+from openmetering.services.headend.model import Assignment, Device, MeteringPoint, holds
 from openmetering.services.headend.problems import invalid
 from openmetering.services.headend.registry import DeviceFilter
 
@@ -54,11 +54,7 @@ def _view(visit: Visit, point_id: int, entered: Mapping[str, str], fault: str = 
     found = find_point(visit, point_id)
     nodes = {one.id: one for one in session.nodes()}
     periods = tuple(
-        Period(
-            one,
-            names.device(one.device_id),
-            one.valid_from <= visit.now and (one.valid_to is None or visit.now < one.valid_to),
-        )
+        Period(one, names.device(one.device_id), holds(one, visit.now))
         for one in reversed(session.assignments(point_id=point_id))
     )
     current = next((one for one in periods if one.current), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -13,9 +13,9 @@ from litestar.params import QueryParameter
 
 from openmetering.errors import InputError
 from openmetering.interfaces.reports.delivery import FORMATS, content, file_name
-from openmetering.interfaces.reports.pdf import shown
+from openmetering.interfaces.reports.pdf import shown, told
 from openmetering.interfaces.web.pages.formats import number
-from openmetering.interfaces.web.pages.forms import Form, Posted
+from openmetering.interfaces.web.pages.forms import Form, Posted, beginning, day_of
 from openmetering.interfaces.web.pages.inputs import Id, OptionalId, Text
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.problems import invalid
@@ -143,14 +143,8 @@ def _places(visit: Visit) -> tuple[tuple[int | str, str], ...]:
 def _made(visit: Visit, entered: Mapping[str, str]) -> Report:
     node = int(entered["node"]) if entered["node"] else None
     zone = visit.session.zone
-    try:
-        day = date.fromisoformat(entered["day"])
-        since, until = (
-            datetime.combine(date.fromisoformat(entered[name]), datetime.min.time(), zone) for name in ("since", "until")
-        )
-    except ValueError:
-        raise invalid("a day is written 2025-12-31") from None
-    return visit.session.report(entered["kind"], node, day, since, until)
+    since, until = (beginning(day_of(entered[name]), zone) for name in ("since", "until"))
+    return visit.session.report(entered["kind"], node, day_of(entered["day"]), since, until)
 
 
 def _view(visit: Visit, entered: Mapping[str, str], found: Report | None, *, fault: str = "") -> View:
@@ -165,18 +159,12 @@ def _view(visit: Visit, entered: Mapping[str, str], found: Report | None, *, fau
         tuple(Cell(shown(cell, column, t, zone), column.kind) for cell, column in zip(row, found.columns, strict=True))
         for row in found.rows[:_SHOWN]
     )
-    notes = []
-    for note in found.notes:
-        values = dict(note.values)
-        if "quality" in values:
-            values["quality"] = t.name("quality", values["quality"])
-        notes.append(t(note.key, **values))
     return msgspec.structs.replace(
         view,
         heads=tuple((t(f"report.column.{column.name}"), column.kind) for column in found.columns),
         rows=rows,
         left_out=max(0, len(found.rows) - _SHOWN),
-        notes=tuple(notes),
+        notes=tuple(told(note, t) for note in found.notes),
         plots=tuple(
             (f"{t.term(plot.title)} ({plot.unit})" if plot.unit else t.term(plot.title), _bars(plot, t.locale))
             for plot in found.plots
@@ -188,7 +176,6 @@ def _view(visit: Visit, entered: Mapping[str, str], found: Report | None, *, fau
 
 
 def _bars(plot: Plot, locale: str) -> tuple[Bar, ...]:
-
     longest = max([float(one) for one in (*plot.values, *plot.before) if one is not None], default=0.0) or 1.0
     bars = []
     for place, (label, value) in enumerate(zip(plot.labels, plot.values, strict=True)):

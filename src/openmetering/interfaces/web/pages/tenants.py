@@ -10,6 +10,7 @@ from litestar import get, post
 
 from openmetering.errors import InputError
 from openmetering.interfaces.web.pages.forms import Form, Posted
+from openmetering.interfaces.web.pages.names import users_of
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.model import Node, Tenant
 
@@ -50,13 +51,7 @@ def _view(visit: Visit, entered: Mapping[str, str], fault: str = "") -> View:
 
 
 def _users(visit: Visit) -> Counter[int]:
-    counts: Counter[int] = Counter()
-    after: int | None = 0
-    while after is not None:
-        page = visit.session.users(after=after, limit=500)
-        counts.update(one.tenant_id for one in page.items if one.tenant_id is not None)
-        after = page.after
-    return counts
+    return Counter(one.tenant_id for one in users_of(visit) if one.tenant_id is not None)
 
 
 @post("/tenants", sync_to_thread=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from openmetering.interfaces.web.pages.visit import Visit
-from openmetering.services.headend.model import MeteringPoint, Node
+from openmetering.services.headend.model import MeteringPoint, Node, every
 from openmetering.services.headend.problems import unknown
 
 __all__ = ["crumbs", "find_point", "points_of", "way", "way_text"]
@@ -33,11 +33,7 @@ def crumbs(nodes: Iterable[Node]) -> tuple[tuple[str, str], ...]:
 
 def points_of(visit: Visit, node_id: int | None = None) -> Iterator[MeteringPoint]:
     """The points of a node, or all that the user sees. Raises InputError (``access.unknown``)"""
-    after: int | None = 0
-    while after is not None:
-        page = visit.session.points(node_id, after=after, limit=_PART)
-        yield from page.items
-        after = page.after
+    return every(lambda after: visit.session.points(node_id, after=after, limit=_PART))
 
 
 def find_point(visit: Visit, point_id: int) -> MeteringPoint:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import msgspec
 from litestar import get, post
 
 from openmetering.errors import InputError
-from openmetering.interfaces.web.pages.forms import Form, Posted
+from openmetering.interfaces.web.pages.forms import Form, Posted, beginning, day_of
 from openmetering.interfaces.web.pages.inputs import Before, OptionalId
 from openmetering.interfaces.web.pages.lists import Part, part
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.mdm.validation import load_rules
 from openmetering.services.headend.model import Tenant
-from openmetering.services.headend.problems import invalid
 from openmetering.storage.mdm_rows import FindingRow, ValidationRun
 
 __all__ = ["validate", "validation"]
@@ -59,18 +58,11 @@ def validate(visit: Visiting, data: Posted) -> Html:
     form = Form(data)
     try:
         zone = visit.session.zone
-        since, until = (datetime.combine(_day(form.text(name)), datetime.min.time(), zone) for name in ("since", "until"))
+        since, until = (beginning(day_of(form.text(name)), zone) for name in ("since", "until"))
         made = visit.session.validate(since, until, form.number("tenant"))
     except InputError as error:
         return visit.render("validation.html", _view(visit, None, None, fault=visit.fault_text(error)), status=400)
     return redirect(f"/validation?run={made.id}", done="validated")
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise invalid("a day is written 2025-12-31") from None
 
 
 def _view(visit: Visit, number: int | None, before: int | None, *, fault: str = "") -> View:

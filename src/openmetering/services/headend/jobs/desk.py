@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from openmetering.services.headend.jobs import kinds
 from openmetering.services.headend.jobs.life import Event, next_state
-from openmetering.services.headend.model import Device, Job, JobStep, Page
+from openmetering.services.headend.model import Device, Job, JobStep, Page, every
 from openmetering.services.headend.problems import conflict, denied, unknown
 from openmetering.storage import job_rows
 from openmetering.storage.database import Database
@@ -28,13 +28,7 @@ _ENOUGH: Final = 1000
 
 def all_steps(connection: Connection, job_id: int) -> tuple[JobStep, ...]:
     """What happened to a job, all of it."""
-    found: list[JobStep] = []
-    after: int | None = 0
-    while after is not None:
-        page = job_rows.steps_page(connection, job_id, after=after, limit=_ENOUGH)
-        found += page.items
-        after = page.after
-    return tuple(found)
+    return tuple(every(lambda after: job_rows.steps_page(connection, job_id, after=after, limit=_ENOUGH)))
 
 
 class JobDesk:
