@@ -52,8 +52,6 @@ __all__ = ["Reader"]
 _RESERVED_MODES = frozenset((6, 11, 12, 14)) | frozenset(range(16, 32))
 _ADDRESS = 8  #: octets of an address
 _PID_MBUS = 1  #: protocol identifier of M-Bus records inside secured data
-
-
 _ONE_BLOCK = 128  #: octets of a frame of format B with one CRC
 
 
