@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -79,6 +80,22 @@ def test_the_demonstration(tmp_path: Path, number: int) -> None:
         assert httpx.get(login).status_code >= 400
         ends(process, number, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name != "errors"]
+
+
+@pytest.mark.services
+def test_preparation_is_broken_off_in_order(tmp_path: Path) -> None:
+    with (tmp_path / "errors").open("w") as log:
+        process = subprocess.Popen(
+            [*OMS, "up", "--demo", "--days", "700", "--port", "0"], stderr=log, env={**os.environ, "TMPDIR": str(tmp_path)}
+        )
+        end = time.monotonic() + 60
+        while not (made := list(tmp_path.glob("openmetering-*/headend.db"))):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert not made[0].parent.exists()
 
 
 @pytest.mark.services

@@ -1,25 +1,19 @@
-"""A running program: a head-end, its page, and an ordered end.
+"""A running program: a head-end and its page.
 
     host = Host(core)
     host.start()               opens the port; ``host.address`` is where the page is
-    host.wait()                until SIGTERM, SIGINT or ``host.end()``
     host.stop()                page, gateways, jobs, publishers, database: in this order
 
-A second signal ends the process at once: everything that was acknowledged is on the disk by then.
+Everything that was acknowledged is on the disk, however the process ends.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Final, Self
 
 from openmetering.errors import TransportError
@@ -35,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Host"]
 
 _log = logging.getLogger(__name__)
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE: Final = 20.0
 _SERVER_GONE: Final = 10.0
 
@@ -47,7 +40,6 @@ class Host:
         self.core = core
         self.address: str | None = None
         self._background = Background("background")
-        self._ended = threading.Event()
         self._server: uvicorn.Server | None = None
         self._serving: threading.Thread | None = None
         self._settings: WebSettings | None = None
@@ -105,16 +97,6 @@ class Host:
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
         self.address = f"{'https' if settings.tls is not None else 'http'}://{name}:{port}"
 
-    def wait(self) -> None:
-        """Until somebody ends it."""
-        with _signals(self._ended):
-            while not self._ended.wait(1.0):
-                pass
-
-    def end(self) -> None:
-        """Let ``wait`` return. From any thread."""
-        self._ended.set()
-
     def stop(self) -> None:
         """An ordered end. Safe to call twice."""
         if self._stopped:
@@ -155,24 +137,3 @@ def _bound(host: str, port: int) -> socket.socket:
             code="web.serve",
             layer="web",
         ) from error
-
-
-@contextmanager
-def _signals(ended: threading.Event) -> Iterator[None]:
-    """The first signal ends in order, a second one at once."""
-
-    def first(number: int, frame: FrameType | None) -> None:
-        for one in _SIGNALS:
-            signal.signal(one, second)
-        ended.set()
-
-    def second(number: int, frame: FrameType | None) -> None:
-        os._exit(128 + number)
-
-    before = {number: signal.signal(number, first) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        if not ended.is_set():
-            for number, handler in before.items():
-                signal.signal(number, handler)

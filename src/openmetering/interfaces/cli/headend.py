@@ -107,9 +107,11 @@ def register(app: typer.Typer) -> None:
         say_logs(verbose)
         from openmetering.interfaces.assembly.head_end import Core
         from openmetering.interfaces.assembly.host import Host
+        from openmetering.services.signals import Ending
 
-        with Host(Core(read, create_key=True)) as host:
+        with Ending() as ending, Host(Core(read, create_key=True)) as host:
+            ending.awaited()
             host.start()
             announce(host, login)
-            host.wait()
+            ending.wait()
         typer.echo("stopped", err=True)

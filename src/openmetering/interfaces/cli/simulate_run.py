@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final, Self
@@ -18,6 +17,7 @@ from openmetering.errors import InputError
 from openmetering.interfaces.cli.keyfiles import save_private
 from openmetering.interfaces.cli.octets import write_stdout
 from openmetering.interfaces.cli.simulate import StickKind, Written
+from openmetering.services.signals import Ending, stopped_by_signals
 from openmetering.simulation.doors.im871a import SimulatedIm871a
 from openmetering.simulation.doors.outlets import Outlet, open_outlet
 from openmetering.simulation.doors.pacer import AT_ONCE, ON_REQUEST, Pacer
@@ -33,7 +33,6 @@ __all__ = ["run_world"]
 
 _DAY = 86_400.0
 _STEP = 600.0  #: virtual seconds between two looks at the clock on the wall
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 Door = RadioDoor | WiredSegmentDoor
@@ -93,10 +92,13 @@ _STICK_BAUD: Final = 57_600
 async def _open(doors: list[tuple[str, Door]], pacer: Pacer, until: float | None, say: Callable[[str], None]) -> None:
     """Keep the doors open until the time is over or a signal comes. Raises TransportError."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        with contextlib.suppress(NotImplementedError, RuntimeError):
-            loop.add_signal_handler(number, stopping.set)
+    with stopped_by_signals(stopping.set):
+        await _open_until(doors, pacer, until, stopping, say)
+
+
+async def _open_until(
+    doors: list[tuple[str, Door]], pacer: Pacer, until: float | None, stopping: asyncio.Event, say: Callable[[str], None]
+) -> None:
     tasks = [asyncio.ensure_future(door.run()) for _, door in doors]
     try:
         for (what, door), task in zip(doors, tasks, strict=True):
@@ -130,30 +132,11 @@ def _place(door: Door) -> str:
 # -- running without doors -------------------------------------------------------------------------------
 
 
-class _Stop:
-    """SIGTERM and SIGINT while it is entered: ``wanted`` tells whether one came."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._before: dict[signal.Signals, object] = {}
-
-    def _take(self, number: int, frame: object) -> None:
-        self.wanted = True
-
-    def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._take)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-
 def _run(world: World, until: float, step: Callable[[float], None]) -> None:
     """As fast as it goes, up to a virtual time or a signal."""
-    with _Stop() as stop:
-        while world.now < until and not stop.wanted:
+    with Ending() as ending:
+        ending.awaited()
+        while world.now < until and not ending.wanted:
             world.run(min(until, world.now + _STEP))
             step(world.now)
 

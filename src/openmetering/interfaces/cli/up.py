@@ -195,8 +195,9 @@ def register(app: typer.Typer) -> None:
         say_logs(verbose)
         from openmetering.interfaces.assembly.head_end import Core
         from openmetering.interfaces.assembly.host import Host
+        from openmetering.services.signals import Ending
 
-        with _folder(data, passing=demo) as (folder, new):
+        with Ending() as ending, _folder(data, passing=demo) as (folder, new):
             living = _world(demo, world, speed)
             if living is not None and not new:
                 raise InputError(f"{folder} holds another world's past; a world needs a new folder: --data FOLDER")
@@ -206,12 +207,13 @@ def register(app: typer.Typer) -> None:
                 if living is not None:
                     _fill(made, living, days)
                 _receive(made, living, source or [], keys or [], folder)
+                ending.awaited()
                 if living is not None:
                     living.start()
                 made.start()
                 announce(made, ADMINISTRATOR)
                 _advise(made, living)
-                made.wait()
+                ending.wait()
                 typer.echo("stopping", err=True)
                 if living is not None:
                     living.stop()
