@@ -32,7 +32,7 @@ def profile_in(octets: bytes) -> ProfileSeries:
 def test_the_profile_has_the_shape_of_annex_r_and_the_values_of_the_register(medium: str) -> None:
     device_type = MEDIA[medium].device_type
     interval = nominal_interval(device_type)
-    meter = Metrology("12345678", medium, 7, CALENDAR, taf7=interval)
+    meter = Metrology("12345678", medium, 7, CALENDAR, taf7=interval, reach=3)
     found = profile_in(meter.octets(0, 0, NOW))
     assert found.fault is None
     assert found.spacing is not None
@@ -61,7 +61,7 @@ def test_the_values_move() -> None:
 
 
 def test_two_telegrams_tell_the_same_of_the_same_moment() -> None:
-    meter = Metrology("12345678", "electricity", 7, CALENDAR, taf7=120.0)
+    meter = Metrology("12345678", "electricity", 7, CALENDAR, taf7=120.0, reach=3)
     told: dict[int, set[Decimal | None]] = {}
     for now in (NOW, NOW + 121.3, NOW + 240.9):
         found = profile_in(meter.octets(0, 0, now))
@@ -76,7 +76,7 @@ def test_two_telegrams_tell_the_same_of_the_same_moment() -> None:
 def test_the_register_may_roll_over_within_a_profile() -> None:
     """The increment would be negative: this element and the older ones are invalid, the length stays."""
     made = QuarterProfile(
-        bytes.fromhex("0C 03"), lambda at: 99_999_900 + int(at), device_type=0x02, interval=120.0, capacity=10**8
+        bytes.fromhex("0C 03"), lambda at: 99_999_900 + int(at), device_type=0x02, interval=120.0, capacity=10**8, reach=3
     )
     octets = made.octets(150.0)
     found = profile_in(octets)
@@ -93,10 +93,28 @@ def test_an_interval_outside_of_annex_r_is_refused(device_type: int, interval: f
 
 
 @pytest.mark.parametrize("interval", [112.5, 150.0, 225.0])
-def test_the_profile_reaches_back_over_three_intervals(interval: float) -> None:
-    made = QuarterProfile(bytes.fromhex("04 03"), int, device_type=0x02, interval=interval, capacity=1 << 31)
-    assert (made.values - 2) * made.spacing >= 3 * interval
-    assert (made.values - 3) * made.spacing < 3 * interval
+@pytest.mark.parametrize("reach", [3, 4, 5])
+def test_the_profile_reaches_back_as_far_as_planned(interval: float, reach: int) -> None:
+    made = QuarterProfile(bytes.fromhex("04 03"), int, device_type=0x02, interval=interval, capacity=1 << 31, reach=reach)
+    wanted = min(reach * interval, max(3 * interval, 126 * made.spacing))
+    assert (made.values - 2) * made.spacing >= wanted
+    assert (made.values - 3) * made.spacing < wanted
+
+
+@pytest.mark.parametrize(("rate", "reach"), [(1, 5), (42, 5), (43, 3), (10_000, 3)])
+def test_wide_increments_leave_room_for_three_intervals(rate: int, reach: int) -> None:
+    made = QuarterProfile(
+        bytes.fromhex("04 03"), lambda at: int(at) * rate, device_type=0x02, interval=120.0, capacity=1 << 31, reach=5
+    )
+    found = profile_in(made.octets(50_000.0))
+    assert len(found.points) + 1 == reach * 20 + 2
+    assert found.base_value is not None
+    assert [one.value for one in found.points] == [found.base_value - 6 * rate * back for back in range(1, reach * 20 + 2)]
+
+
+def test_less_than_annex_r_demands_is_refused() -> None:
+    with pytest.raises(InputError, match="three intervals"):
+        QuarterProfile(bytes.fromhex("04 03"), int, device_type=0x02, interval=120.0, capacity=1 << 31, reach=2)
 
 
 def test_a_sensor_has_no_register() -> None:
@@ -109,9 +127,9 @@ def test_a_plan_asks_for_it_and_gets_the_interval_of_its_medium() -> None:
         '[world]\n[[building]]\nname = "A"\n'
         '[[meters]]\nmedium = "electricity"\nper = "building"\ntaf7 = true\n'
         '[[meters]]\nmedium = "gas"\nper = "building"\ntaf7 = true\nratio = 1\n'
-        '[[meters]]\nmedium = "electricity"\nlabel = "slow"\nper = "building"\ntaf7 = true\ninterval = 200\n'
+        '[[meters]]\nmedium = "electricity"\nlabel = "slow"\nper = "building"\ntaf7 = true\ninterval = 200\nreach = 3\n'
     )
     specs = devices_of(plan)
     assert [spec.interval for spec in specs] == [120.0, 240.0, 200.0]
     counts = [len(profile_in(metrology_of(spec, "x", CALENDAR).octets(0, 0, NOW)).points) + 1 for spec in specs]
-    assert counts == [62, 62, 102]
+    assert counts == [102, 102, 102]

@@ -24,7 +24,7 @@ from openmetering.codec.apl.profile import Spacing, pack
 from openmetering.codec.apl.records import Record, make, parse, read_header
 from openmetering.errors import InputError
 from openmetering.simulation.profiles import Calendar, Consumption, air_temperature, door_open, humidity, meter_seed
-from openmetering.simulation.quarter_profile import QuarterProfile
+from openmetering.simulation.quarter_profile import REACH, QuarterProfile
 from openmetering.wire.types import MeterTime, encode_bcd, encode_date, encode_integer
 
 __all__ = ["MEDIA", "Medium", "MeterState", "Metrology", "Point"]
@@ -211,7 +211,7 @@ class Metrology:
 
     ``without``  tags that somebody else provides (the functions of the device: MM3!, DT1!)
     ``history``  appends the periodic value of the last month's end and a profile of twelve months before it
-    ``taf7``     seconds between two telegrams: appends the profile for TAF 7 of what was measured in three of them
+    ``taf7``     seconds between two telegrams: appends the profile for TAF 7 of what was measured in ``reach`` of them
     """
 
     __slots__ = (
@@ -242,6 +242,7 @@ class Metrology:
         supply: Consumption | None = None,
         history: bool = False,
         taf7: float | None = None,
+        reach: int = REACH,
         without: frozenset[str] = frozenset(),
         due_day: tuple[int, int] = (12, 31),
     ) -> None:
@@ -256,7 +257,7 @@ class Metrology:
             CONSUMER: tuple(_compiled(point) for point in self.medium.consumer),
         }
         self._months: tuple[tuple[int, int], bytes] | None = ((0, 0), b"") if history and self.medium.history else None
-        self._quarters = None if taf7 is None else self._quarter_profile(taf7)
+        self._quarters = None if taf7 is None else self._quarter_profile(taf7, reach)
         self._static = b""
         self._gain = (math.nan, 0.0)
         self._due = (dt.date.min, 0.0)
@@ -385,7 +386,7 @@ class Metrology:
             self._static = b"".join(record.octets() for record in records)
         return self._static
 
-    def _quarter_profile(self, interval: float) -> QuarterProfile:
+    def _quarter_profile(self, interval: float, reach: int) -> QuarterProfile:
         """The profile of the main register. Raises InputError (``input.option``) without one, or for an interval"""
         point = self.medium.standard[0]
         if point.source != "register":
@@ -398,6 +399,7 @@ class Metrology:
             interval=interval,
             capacity=10 ** (2 * row.size) if row.bcd else 1 << (8 * row.size - 1),
             phase=self.seed,
+            reach=reach,
         )
 
     def _month_octets(self, now: float) -> bytes:

@@ -100,7 +100,8 @@ class MeterGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``functions``     functions of the device by name, with options: a list or a table
     ``codings``       parameter of an application select (hexadecimal) -> message application, where it is above 15
     ``history``       end-of-month values in every message; ``consumer`` consumer information (UC-07b)
-    ``taf7``          the register of the last three intervals in every message (Annex R); it sets an ``interval`` of its own
+    ``taf7``          the register of the last intervals in every message (Annex R); it sets an ``interval`` of its own
+    ``reach``         how many intervals that is: Annex R demands three at least
     ``yearly``        consumption in the unit of the medium, None: drawn for each
     ``key``           communication key of all devices of the group; None: derived from the seed
     ``segment``       name of a wired bus the devices hang on, with primary addresses from ``primary`` on (0: unconfigured)
@@ -128,6 +129,7 @@ class MeterGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codings: dict[_OCTETS, int] = {}
     history: bool = False
     taf7: bool = False
+    reach: Annotated[int, msgspec.Meta(ge=3, le=8)] = 5
     consumer: bool = False
     yearly: Positive | None = None
     power: float = 10.0

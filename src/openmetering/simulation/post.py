@@ -124,7 +124,9 @@ def metrology_of(spec: DeviceSpec, seed: str, calendar: Calendar) -> Metrology:
     address = spec.address
     name = address.din or str(address)
     taf7 = spec.interval * (1 + group.ratio) if group.taf7 else None
-    metrology = Metrology(name, group.medium, seed, calendar, history=group.history, taf7=taf7, without=without)
+    metrology = Metrology(
+        name, group.medium, seed, calendar, history=group.history, taf7=taf7, reach=group.reach, without=without
+    )
     if group.yearly is not None and metrology.medium.kind is not None:
         metrology.supply = Consumption(metrology.medium.kind, metrology.seed, calendar, yearly=group.yearly)
     return metrology

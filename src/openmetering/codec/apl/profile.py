@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -281,6 +282,20 @@ def _direction(spacing: Spacing, kind: str) -> int:
 _WIDER = {"bcd": (12, 14, 7), "real": (_REAL,)}
 
 
+@lru_cache(maxsize=8192)
+def _header_at(header: RecordHeader, vib: bytes, data_field: int, storage: int) -> RecordHeader:
+    """The header of a point of a profile. Raises EncodeError if the storage number has no coding"""
+    dib = encode_dib(
+        data_field,
+        function=header.function,
+        storage=storage,
+        tariff=header.tariff,
+        subunit=header.subunit,
+        final_dife=header.final_dife,
+    )
+    return header_of(dib, vib, header.text, uplink=header.uplink)
+
+
 class _Carrier:
     """Makes the normal record of a point: the header of the profile, without the profile."""
 
@@ -292,22 +307,10 @@ class _Carrier:
         if base is not None:
             self.fields = (base.header.data_field, *_WIDER.get(kind_of(base.header), (4, 6, 7)))
 
-    def at(self, data_field: int, storage: int) -> RecordHeader:
-        header = self.header
-        dib = encode_dib(
-            data_field,
-            function=header.function,
-            storage=storage,
-            tariff=header.tariff,
-            subunit=header.subunit,
-            final_dife=header.final_dife,
-        )
-        return header_of(dib, self.vib, header.text, uplink=header.uplink)
-
     def read(self, raw: bytes, data_field: int, storage: int) -> Record | None:
         """The record of an absolute element; None if the storage number has no coding."""
         try:
-            header = self.at(data_field, storage)
+            header = _header_at(self.header, self.vib, data_field, storage)
         except EncodeError:
             return None
         return Record(header, raw, converter(header)(raw))
@@ -316,7 +319,7 @@ class _Carrier:
         """The record of a computed value in the data field of the base, or in a wider one if it needs it."""
         for data_field in self.fields:
             try:
-                header = self.at(data_field, storage)
+                header = _header_at(self.header, self.vib, data_field, storage)
                 lvar, raw = encode_content(header, content)
             except EncodeError:
                 continue

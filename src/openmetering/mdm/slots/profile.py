@@ -4,7 +4,7 @@
     telegram heard <---------- base <------- 1 <------- 2 ...        time of value i = reception - age - i x spacing
 
 The age of the base value is the actuality duration or a relative base time; a clock of the meter is noted but not relied on.
-Each telegram reaches back over three intervals, so that what a lost one would have said stands in the next two.
+Each telegram reaches back over three intervals or more, so that what a lost one would have said stands in the next ones.
 
 Source: OMS Volume 2 Annex R issue A 1.0.1: inverse profile, storage 3, base value mandatory; an invalid base value makes the
 profile useless, an invalid element ends it.
