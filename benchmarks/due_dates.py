@@ -116,7 +116,7 @@ def _readings(frame: int, when: float, number: int, litres: int) -> Iterator[dic
 
 def measure(database: Database, archive: Archive | None) -> Measured:
     """The list, and the year of the first meter."""
-    loader = EvidenceLoader(database, more=None if archive is None else archive.samples)
+    loader = EvidenceLoader(database, archive=archive)
     begun = time.perf_counter()
     lines = DueList(database, loader).of(1, DUE)
     listed = time.perf_counter() - begun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import inspect
 import types
 import typing
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 FILES: dict[str, type[msgspec.Struct]] = {"headend": HostConfig, "gateway": Config}
 MEANINGS = DOCS / "reference" / "configuration-keys.csv"
 
-_NAMES = {str: "text", int: "number", float: "number", bool: "true, false"}
+_NAMES = {
+    str: "text", int: "number", float: "number", bool: "true, false", datetime.date: "day", datetime.time: "time of day",
+}  # fmt: skip
 _BOUNDS = (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than"))
 
 

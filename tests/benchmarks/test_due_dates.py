@@ -19,7 +19,7 @@ def test_every_meter_has_its_value(tmp_path: Path) -> None:
         close_month(database, tmp_path / "archive", 2025, 12)
         archive = Archive(tmp_path / "archive")
         found = measure(database, archive)
-        again = DueList(database, EvidenceLoader(database, more=archive.samples)).of(1, DUE)
+        again = DueList(database, EvidenceLoader(database, archive=archive)).of(1, DUE)
         archive.close()
     assert found.complete.by_quality == {Quality.MEASURED: 30}
     assert found.complete.share == 1.0

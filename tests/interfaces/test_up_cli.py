@@ -198,6 +198,21 @@ def test_a_configuration_is_checked_without_opening_anything(tmp_path: Path) -> 
     assert not (tmp_path / "k").exists()
 
 
+def test_a_check_reads_every_secret(tmp_path: Path) -> None:
+    path = tmp_path / "headend.toml"
+    path.write_text(
+        '[headend]\ndatabase = "x.db"\nmaster_key = "file:k"\n[[gateway]]\nname = "cellar"\nsecret_file = "cellar.secret"\n'
+        '[mail]\nhost = "mail"\nsender = "a@example.org"\npassword_file = "mail.password"\n'
+    )
+    code, text = said("headend", str(path), "--check")
+    assert code == 2
+    assert "the secret of cellar cannot be read" in text
+    (tmp_path / "cellar.secret").write_text("00" * 16)
+    assert "the password of the mail server cannot be read" in said("headend", str(path), "--check")[1]
+    (tmp_path / "mail.password").write_text("pass")
+    assert said("headend", str(path), "--check")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

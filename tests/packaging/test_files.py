@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from openmetering.interfaces.assembly.config import read_config
 from openmetering.interfaces.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,3 +91,21 @@ def test_the_image_is_not_root_and_says_how_it_is() -> None:
             for source in rest.split()[:-1]:
                 assert (ROOT / source).exists(), source
                 assert any(source == one or source.startswith(f"{one}/") for one in allowed), source
+
+
+def test_the_samples_of_the_compose_file_are_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = PACKAGING / "docker"
+    config = read_config((folder / "config" / "headend.toml").read_bytes(), Path("/config"))
+    assert config.web is not None
+    assert config.web.host == "0.0.0.0"
+    assert {config.headend.archive, config.web.secret_file, config.headend.master_key} == {
+        "/data/archive", "/data/web.secret", "file:/data/master.key",
+    }  # fmt: skip
+    monkeypatch.setenv("OPENMETERING_DATABASE", "postgresql://x")
+    assert config.database_url() == "postgresql://x"
+    mounts = re.findall(r"- (\./\S+?):(/\S+?)(?::ro)?$", (folder / "compose.yaml").read_text(), re.M)
+    assert {there for _, there in mounts} == {"/config", "/config/ca.pem", "/mosquitto/config"}
+    for here, _ in mounts:
+        assert (folder / here).exists() or here.endswith("ca.pem")
+    broker = (folder / "mosquitto" / "mosquitto.conf").read_text()
+    assert "acl_file /mosquitto/config/acl" in broker

@@ -11,7 +11,7 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
-from openmetering.storage import Place, Store, audit_rows, registry_rows
+from openmetering.storage import Place, Store, audit_rows, mdm_rows, registry_rows
 from openmetering.storage.database import Database
 from openmetering.storage.migrations import VERSION
 from openmetering.storage.model import MeteringPoint, Node, Tenant
@@ -43,7 +43,8 @@ def content() -> list[Reception]:
 
 
 def domain(path: Path) -> None:
-    """What a head-end keeps besides (schema version 2): a tenant with a point, a device there, a line in the trail."""
+    """What a head-end keeps besides (schema version 2): a tenant with a point, a device there, a line in the trail; since
+    version 3 what is agreed about the point."""
     now = datetime.fromtimestamp(START, UTC)
     with Database.open(str(path)) as database, database.transaction() as connection:
         tenant = registry_rows.tenants.add(connection, Tenant(0, "Elm Street"), now)
@@ -53,6 +54,7 @@ def domain(path: Path) -> None:
         (device,) = registry_rows.heard(connection, [heard], now)
         registry_rows.assign(connection, device.id, point.id, now, now)
         audit_rows.append(connection, now, None, "start", "head-end")
+        mdm_rows.put_point_data(connection, mdm_rows.PointData(0, point.id, "G4", identifier="DE01"), now)
 
 
 def make(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from openmetering.errors import InputError, TransportError
-from openmetering.storage import Store, audit_rows, tables
+from openmetering.storage import Store, audit_rows, mdm_rows, tables
 from openmetering.storage.database import Database
 from openmetering.storage.model import Job, MeteringPoint, Node, Tenant
 from openmetering.storage.postgresql import Target, connect, is_postgresql, schemas
@@ -331,6 +331,16 @@ def test_a_newer_schema_of_postgresql_is_not_touched(postgres_url: str, postgres
     with pytest.raises(InputError, match="install a newer one") as info:
         Store.open(postgres_url)
     assert info.value.code == "storage.version"
+
+
+def test_a_database_of_version_2_goes_on_in_postgresql(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openmetering.storage.postgresql.schemas", lambda: schemas()[:1])
+    connect(postgres_url).close()
+    monkeypatch.undo()
+    with Database.open(postgres_url) as database, database.reading() as connection:
+        assert mdm_rows.point_data(connection) == {}
+        rows = connection.exec_driver_sql("SELECT version, file FROM migrations ORDER BY version")
+        assert [tuple(row) for row in rows] == schemas()
 
 
 def test_a_failed_migration_of_postgresql_leaves_nothing(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

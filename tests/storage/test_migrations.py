@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openmetering.errors import InputError, TransportError
-from openmetering.storage import Place, Store, audit_rows, registry_rows
+from openmetering.storage import Place, Store, audit_rows, mdm_rows, registry_rows
 from openmetering.storage.database import Database
 from openmetering.storage.migrations import APPLICATION_ID, VERSION, connect, database_path, schemas, statements, transaction
 from openmetering.telegram import Decoder
@@ -78,9 +78,10 @@ def test_a_database_of_every_version_is_read_and_goes_on(version: int, tmp_path:
         assert store.counts().receptions == 8
 
 
-def test_version_2_keeps_what_a_head_end_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, 3])
+def test_what_a_head_end_kept_is_kept(version: int, tmp_path: Path) -> None:
     path = tmp_path / "old.db"
-    shutil.copy(DATA / "store_v2.db", path)
+    shutil.copy(DATA / f"store_v{version}.db", path)
     with Database.open(str(path)) as database, database.reading() as connection:
         (device,) = registry_rows.devices.all(connection)
         assert (device.address, device.medium, device.state) == ("ELS-12345678-33-03", "gas", "announced")
@@ -89,6 +90,8 @@ def test_version_2_keeps_what_a_head_end_kept(tmp_path: Path) -> None:
         assert assigned is not None
         assert (assigned.point_id, assigned.valid_from, assigned.valid_to) == (1, now, None)
         assert [entry.action for entry in audit_rows.page(connection).items] == ["start"]
+        agreed = mdm_rows.point_data(connection)
+        assert [(one.size, one.identifier) for one in agreed.values()] == ([] if version == 2 else [("G4", "DE01")])
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

@@ -303,6 +303,17 @@ class Archive:
         for row in rows:
             yield SampleRow(*row)
 
+    def texts(self, series_ids: Collection[int], since: float, until: float) -> Iterator[tuple[int, float, str]]:
+        """As ``evidence_rows.texts_of``."""
+        if not series_ids or not self._covers(since, until):
+            return
+        rows = self.sql(
+            "SELECT series_id, received_seconds, value FROM readings WHERE series_id IN (SELECT unnest(?::BIGINT[]))"
+            " AND received_at >= to_timestamp(?) AND received_at < to_timestamp(?) AND value IS NOT NULL AND error IS NULL",
+            (sorted(series_ids), since, until),
+        )
+        yield from ((number, at, text) for number, at, text in rows)
+
     def values(
         self, series_id: int, since: float | None, until: float | None, resolution: float | None, limit: int
     ) -> list[ValueRow]:

@@ -6,8 +6,8 @@ Times are seconds since 1970; ``until`` is excluded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Double, distinct, func, or_, select, type_coerce
@@ -31,20 +31,25 @@ from openmetering.storage.tables import (
 )
 
 __all__ = [
+    "NO_MARK",
     "HeardRow",
+    "Mark",
     "PlacedRow",
     "RegisterRow",
     "SampleRow",
+    "SeriesHead",
     "alarms_of",
     "device_numbers",
     "first_reading",
     "node_names",
     "reception_of",
-    "clocks_of",
+    "heads_of",
+    "marks_of",
     "heard_of",
     "placed",
     "registers_of",
     "samples_of",
+    "texts_of",
     "strangers",
     "tree",
 ]
@@ -85,6 +90,31 @@ class SampleRow(msgspec.Struct, frozen=True):
     mantissa: int
     exponent: int
     time: str | None
+
+
+class SeriesHead(msgspec.Struct, frozen=True):
+    """A series as its records say it: DIB and VIB in hexadecimal."""
+
+    series_id: int
+    address: str
+    quantity: str
+    unit: str
+    qualifiers: str
+    obis: str
+    dib: str
+    vib: str
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a telegram was: status octet, security state, proof."""
+
+    status: int
+    security: str
+    proof: str | None
+
+
+#: of a telegram whose raw octets are no longer kept
+NO_MARK: Final = Mark(0, "plain", None)
 
 
 class HeardRow(msgspec.Struct, frozen=True):
@@ -241,10 +271,34 @@ def samples_of(connection: Connection, series_ids: Collection[int], since: float
             yield SampleRow(*row)
 
 
-def clocks_of(
-    connection: Connection, series_ids: Collection[int], since: float, until: float
-) -> Iterator[tuple[int, float, str]]:
-    """What the clocks of devices said: series, time of reception, ISO 8601."""
+def heads_of(connection: Connection, names: Iterable[str], storage: int) -> list[SeriesHead]:
+    """The series of a storage number of these devices."""
+    found: list[SeriesHead] = []
+    columns = (
+        series.c.id, addresses.c.address, series.c.quantity, series.c.unit, series.c.qualifiers, series.c.obis, series.c.dib,
+        series.c.vib,
+    )  # fmt: skip
+    for part in parts(sorted(names)):
+        query = select(*columns).join(addresses, addresses.c.id == series.c.address_id)
+        query = query.where(addresses.c.address.in_(part), series.c.storage == storage).order_by(series.c.id)
+        found += (SeriesHead(*row) for row in connection.execute(query))
+    return found
+
+
+def marks_of(connection: Connection, names: Iterable[str], since: float, until: float) -> dict[str, dict[float, Mark]]:
+    """What the telegrams of devices were, by device and time of reception."""
+    found: dict[str, dict[float, Mark]] = {}
+    columns = (addresses.c.address, telegrams.c.received_at, telegrams.c.status, telegrams.c.security, telegrams.c.proof)
+    for part in parts(sorted(names)):
+        query = select(*columns).join(addresses, addresses.c.id == telegrams.c.address_id)
+        query = query.where(addresses.c.address.in_(part), telegrams.c.received_at >= since, telegrams.c.received_at < until)
+        for address, at, status, security, proof in connection.execute(query):
+            found.setdefault(address, {})[at] = Mark(status or 0, security, proof)
+    return found
+
+
+def texts_of(connection: Connection, series_ids: Collection[int], since: float, until: float) -> Iterator[tuple[int, float, str]]:
+    """Values of many series as they are written: series, time of reception, exact digits or ISO 8601 or text."""
     for part in parts(sorted(series_ids)):
         query = select(readings.c.series_id, readings.c.received_at, readings.c.value).where(
             readings.c.series_id.in_(part),

@@ -58,6 +58,7 @@ class PointData(msgspec.Struct, frozen=True):
     ``size``      size class, by which rules are chosen (``Q3 2.5``)     ``maximum``  greatest consumption per hour, in ``unit``
     ``factor``    by which the units of a heat cost allocator are rated   ``part``     ``main``, ``sub`` or nothing
     ``grid``      seconds between two values that are asked for
+    ``identifier``  number of the metering or market location in exchange with market partners (MSCONS)
     """
 
     id: int
@@ -68,16 +69,21 @@ class PointData(msgspec.Struct, frozen=True):
     factor: str | None = None
     part: str = ""
     grid: float | None = None
+    identifier: str = ""
 
 
 class NodeData(msgspec.Struct, frozen=True):
-    """What is agreed about a place: ``area`` in m2, ``usage`` (flat, shop), ``kwh_per_unit`` of its heat cost allocators."""
+    """What is agreed about a place: ``area`` in m2, ``usage`` (flat, shop), ``kwh_per_unit`` of its heat cost allocators.
+
+    ``identifier``  number of the property (9 digits) and of the unit (4) in exchange with the property manager (bved)
+    """
 
     id: int
     node_id: int
     area: float | None = None
     usage: str = ""
     kwh_per_unit: str | None = None
+    identifier: str = ""
 
 
 class ValidationRun(msgspec.Struct, frozen=True):

@@ -382,6 +382,7 @@ point_data = _table(
     _may("factor"),
     _must("part", default="''"),
     _may("grid", Number),
+    _must("identifier", default="''"),
     UniqueConstraint("point_id"),
 )
 node_data = _table(
@@ -390,6 +391,7 @@ node_data = _table(
     _may("area", Number),
     _must("usage", default="''"),
     _may("kwh_per_unit"),
+    _must("identifier", default="''"),
     UniqueConstraint("node_id"),
 )
 validation_runs = _table(

@@ -98,10 +98,11 @@ _OPTIONAL = tuple(
 
 def test_every_column_and_note_of_reports_has_words() -> None:
     """Columns and notes are named in the service that makes reports."""
-    source = (files("openmetering.services.mdm") / "reports.py").read_text(encoding="utf-8")
+    modules = files("openmetering.services.mdm")
+    source = "".join((modules / name).read_text(encoding="utf-8") for name in ("reports.py", "slot_reports.py"))
     notes = set(re.findall(r"\"(report\.note\.[a-z-]+)\"", source))
     columns = set()
-    for call in re.findall(r"_columns\(([^=]*?)\)\s*(?:#|\n)", source):
+    for call in re.findall(r"\bcolumns\(([^=]*?)\)\s*(?:#|\n)", source):
         columns |= set(re.findall(r"(?<![\w, ]\s)\"([a-z-]+)\"", call)) - {
             "number", "term", "moment", "day", "quality-kind"
         }  # fmt: skip

@@ -194,6 +194,13 @@ CASES: dict[str, Case] = {
     "get_report": thing(
         lambda side: Call("/reports", {"kind": "monthly", "node_id": side.unit.id, "day": (START + timedelta(days=40)).date()})
     ),
+    "export_mscons": thing(
+        lambda side: Call(
+            "/exports/mscons",
+            {"sender": "9900123000007", "recipient": "9900456000004", "node_id": side.unit.id, "day": "2025-01-31"},
+        )
+    ),
+    "export_bved": thing(lambda side: Call("/exports/bved", _span() | {"customer": "0000004711", "node_id": side.unit.id})),
     "export_values": thing(lambda side: Call("/exports/values", _span() | {"tenant_id": side.tenant.id})),
     "list_schedules": listed("/report-schedules"),
     "add_schedule": thing(

@@ -27,7 +27,7 @@ from openmetering.services.headend.registry import DeviceChange
 from openmetering.services.headend.vault import Vault
 from openmetering.storage import job_rows
 from openmetering.storage.database import Database
-from openmetering.storage.mdm_rows import Schedule
+from openmetering.storage.mdm_rows import NodeData, PointData, Schedule
 from openmetering.transport.reception import Reception
 from tests.fleet import radio
 
@@ -65,6 +65,8 @@ class Side:
         self.point = head.registry.add_point(self.unit.id, f"{name} kitchen", "water")
         self.device = head.registry.register(self.address, self.tenant.id, DeviceChange(label=f"{name} meter"))
         self.assignment = head.registry.assign(self.device, self.point, START)
+        head.mdm.put_point_data(PointData(0, self.point.id, identifier=f"DE{number}"))
+        head.mdm.put_node_data(NodeData(0, self.unit.id, identifier=f"{number:013}"))
         self.users = {role: self.user(role) for role in ROLES}
         self.occupancy = head.registry.add_occupancy(self.users["consumer"], self.unit, START)
         self.webhook = self.fresh_webhook()

@@ -15,6 +15,7 @@ from openmetering.services.headend.guarded import Guarded
 from openmetering.services.headend.model import ROLES, User
 from openmetering.services.headend.registry import DeviceChange, DeviceFilter
 from openmetering.services.headend.rights import PERMISSIONS, Permission, Rights, Scope, key_resource
+from openmetering.services.mdm.exchange import Partners
 from openmetering.storage.database import Database
 from openmetering.storage.mdm_rows import NodeData, PointData
 from openmetering.tables import KEY_IDS
@@ -52,6 +53,7 @@ class Place(msgspec.Struct):
 
 
 SPAN = (START - timedelta(days=20), START + timedelta(days=1))
+PARTNERS = Partners("9900123000007", "9900456000004")
 SWITCH = '{"state": "disconnected"}'
 
 
@@ -80,6 +82,8 @@ def furnish(desk: Desk, mark: str, number: int) -> Place:
     place.frame = admin.telegrams(place.device).items[0].frame_id
     place.token = head_end.accounts.add_token(place.consumer, ("*",), None, f"{mark} token")[0].id
     place.gateway = head_end.registry.gateways()[0].id
+    admin.set_point_data(PointData(0, place.point, grid=3600.0, identifier=f"DE{number}"))
+    admin.set_node_data(NodeData(0, place.unit, identifier=f"{number:013}"))
     place.schedule = admin.add_report_schedule("monthly", "csv", 1, "mail", f"{mark}@example.org", place.unit).id
     device = head_end.registry.find_device(place.device)
     assert device is not None
@@ -195,6 +199,9 @@ CALLS: dict[str, Callable[[Guarded, Place], object]] = {
     "set_node_data": lambda s, p: s.set_node_data(NodeData(0, p.unit, 62.5)),
     "report": lambda s, p: s.report("monthly", p.unit, START.date()),
     "export_values": lambda s, p: list(s.export_values(*SPAN, tenant_id=p.tenant)),
+    "export_due_dates": lambda s, p: s.export_due_dates(START.date(), PARTNERS, p.unit),
+    "export_slots": lambda s, p: s.export_slots(*SPAN, PARTNERS, p.unit),
+    "export_results": lambda s, p: s.export_results(*SPAN, "0000004711", node_id=p.unit),
     "add_report_schedule": lambda s, p: s.add_report_schedule("monthly", "pdf", 3, "mail", "a@example.org", p.unit),
     "remove_report_schedule": lambda s, p: s.remove_report_schedule(p.schedule),
     "retention": lambda s, p: s.retention(p.tenant),
@@ -417,7 +424,8 @@ def test_methods_that_show_a_household_are_marked() -> None:
     personal = {name for name, method in METHODS.items() if method.personal}
     assert personal == {
         "latest_readings", "readings", "series", "series_values", "telegrams", "telegram", "board",
-        "occupancies", "add_occupancy", "end_occupancy", "findings", "versions", "report", "export_values", "subject_access",
+        "occupancies", "add_occupancy", "end_occupancy", "findings", "versions", "report", "export_values", "export_due_dates",
+        "export_slots", "export_results", "subject_access",
     }  # fmt: skip
 
 

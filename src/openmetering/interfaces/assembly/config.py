@@ -28,7 +28,7 @@ from openmetering.errors import InputError, OmsError
 from openmetering.interfaces.mqtt.settings import MqttSettings
 from openmetering.interfaces.reports.delivery import MailSettings
 from openmetering.interfaces.web.settings import Tls, WebSettings
-from openmetering.security import AddressPattern
+from openmetering.security import AddressPattern, parse_key
 from openmetering.services.gatewayd.config import UplinkConfig, told
 from openmetering.services.gatewayd.uplink import read_secret
 from openmetering.services.headend.headend import HeadEndRules
@@ -122,6 +122,20 @@ class HostConfig(_Part, frozen=True):
     def tokens(self) -> dict[str, str]:
         """Tokens of the gateways that report by HTTPS. Raises InputError."""
         return {one.name: read_secret(one.token_file, f"token of {one.name}") for one in self.gateway if one.token_file}
+
+    def read_secrets(self) -> None:
+        """Read every file that holds a secret which must be there. Raises InputError (``input.file``)"""
+        self.tokens()
+        for one in self.gateway:
+            if one.secret_file:
+                parse_key(read_secret(one.secret_file, f"secret of {one.name}"))
+        for part, what in ((self.receive, "broker"), (self.publish, "broker to publish to"), (self.mail, "mail server")):
+            if part is not None and part.password_file:
+                read_secret(part.password_file, f"password of the {what}")
+        if self.influx is not None and self.influx.token_file:
+            read_secret(self.influx.token_file, "token of InfluxDB")
+        if self.web is not None and self.web.metrics_token_file:
+            read_secret(self.web.metrics_token_file, "token for metrics")
 
     def database_url(self, environment: Mapping[str, str] = os.environ) -> str:
         """The address of the database. Raises InputError."""

@@ -49,9 +49,8 @@ def say_logs(verbose: bool) -> None:
 
 
 def _check(config: HostConfig) -> None:
-    """What can be said without opening anything. Raises InputError."""
-    if config.web is not None:
-        config.tokens()
+    """What can be said without opening anything; every secret is read. Raises InputError."""
+    config.read_secrets()
     typer.echo(f"database   {_shown(config.database_url())}")
     typer.echo(f"master key {config.headend.master_key}")
     typer.echo(f"web page   {'none' if config.web is None else f'{config.web.host}:{config.web.port}'}")

@@ -26,7 +26,7 @@ ONLINE, OFFLINE = b"online", b"offline"
 _NOT_IN_TOPICS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-class Topics(msgspec.Struct, frozen=True):
+class Topics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where things are published. ``base`` for our own topics, ``prefix`` for the discovery of Home Assistant."""
 
     base: str = "openmetering"

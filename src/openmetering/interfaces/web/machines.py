@@ -18,6 +18,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.exceptions import NotAuthorizedException, PermissionDeniedException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, RawBody
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from openmetering.interfaces.web.security import PUBLIC, bearer
@@ -85,7 +86,7 @@ def _metrics(exposition: Exposition, token: str | None) -> HTTPRouteHandler:
 
 def _reports(handle: Callable[[Report], Reply], tokens: Mapping[str, str]) -> HTTPRouteHandler:
     @post("/gateways/{name:str}/reports", opt=_OPEN, status_code=HTTP_200_OK, sync_to_thread=True, include_in_schema=False)
-    def take(request: AnyRequest, name: str, body: bytes) -> Response[bytes]:
+    def take(request: AnyRequest, name: FromPath[str], body: RawBody) -> Response[bytes]:
         token = tokens.get(name)
         # an unknown gateway takes as long as a wrong token
         if not _same(bearer(request.headers), token or "") or token is None:

@@ -68,7 +68,7 @@ def check_clock(context: Context) -> None:
         off: dict[float, float] = {}
         for one in heard:
             if one.meter_time is not None:
-                off.setdefault(one.at, _deviation(one.meter_time - one.at))
+                off.setdefault(one.at, clock_deviation(one.meter_time - one.at))
         late = [at for at, value in off.items() if abs(value) > rule["limit"]]
         for begin, end, moments in context.runs(late, _APART):
             if len(moments) >= rule["least"]:
@@ -76,7 +76,7 @@ def check_clock(context: Context) -> None:
                 context.tell(rule, device, begin, end, f"clock up to {worst:+.0f} s off, {rule['limit']:.0f} s are allowed")
 
 
-def _deviation(seconds: float) -> float:
+def clock_deviation(seconds: float) -> float:
     """Deviation without whole hours, up to two: standard time the whole year, summer time, or UTC."""
     hours = round(seconds / _HOUR)
     return seconds - hours * _HOUR if abs(hours) <= 2 else seconds

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from openmetering.errors import InputError
+from openmetering.errors import InputError, NotRepresentable
 from openmetering.mdm.findings import Version
 from openmetering.mdm.local_time import next_month
 from openmetering.services.headend.access import Guard, needs
 from openmetering.services.headend.model import Page, holds
 from openmetering.services.headend.problems import denied, invalid, unknown
 from openmetering.services.headend.rights import Scope as Rights
+from openmetering.services.mdm.exchange import ExchangeFile, Partners
 from openmetering.services.mdm.exports import Every, Record
 from openmetering.services.mdm.privacy import Erased
 from openmetering.services.mdm.report import Report
@@ -27,6 +29,9 @@ __all__ = ["CHANNELS", "Billing", "next_due"]
 #: how a report may be delivered
 CHANNELS: Final = ("mail", "webhook")
 _FORMATS: Final = ("pdf", "csv", "jsonl")
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9]{1,35}", re.ASCII)
+_UNIT: Final = re.compile(r"[0-9]{13}", re.ASCII)
+_MONTH: Final = 31
 _LAST_DAY: Final = 28  #: of a month, on which a report may be due
 
 
@@ -110,6 +115,8 @@ class Billing(Guard):
             raise invalid("a meter is main, sub or neither")
         if data.grid is not None and not 60 <= data.grid <= 366 * 86_400:
             raise invalid("a grid is between a minute and a year")
+        if data.identifier and not _IDENTIFIER.fullmatch(data.identifier):
+            raise invalid("the identifier of a point is that of a metering or market location: letters and digits, at most 35")
         with self._head.writing():
             made = self._head.mdm.put_point_data(data)
             self.note(
@@ -130,6 +137,8 @@ class Billing(Guard):
         _check_number("kwh_per_unit", data.kwh_per_unit)
         if data.area is not None and not 0 < data.area <= 1_000_000:
             raise invalid("an area is more than 0 and at most 1000000 m2")
+        if data.identifier and not _UNIT.fullmatch(data.identifier):
+            raise invalid("the identifier of a place has 13 digits: nine of the property, four of the unit")
         with self._head.writing():
             made = self._head.mdm.put_node_data(data)
             self.note("set agreed", f"node {data.node_id}", f"{data.area or ''} {data.usage}".strip())
@@ -202,6 +211,53 @@ class Billing(Guard):
         tenant = self.tenant_of(scope, tenant_id)
         self.note("export values", f"tenant {tenant}", f"by {every}{' under pseudonyms' * pseudonymous}", personal=True)
         return self._head.mdm.exports.records(tenant, since, until, every=every, pseudonymous=pseudonymous)
+
+    @needs("read", "exports", personal=True)
+    def export_due_dates(
+        self, scope: Rights, day: date, partners: Partners, node_id: int | None = None, tenant_id: int | None = None
+    ) -> ExchangeFile:
+        """MSCONS: the readings at the end of a day. Raises InputError (``access.unknown``, ``access.invalid``)"""
+        whose = self._exported(scope, node_id, tenant_id, f"readings of {day} to {partners.recipient}")
+        return _written(lambda: self._head.mdm.exchange.due_dates(whose.tenant_id, day, partners, wanted=whose.wants))
+
+    @needs("read", "exports", personal=True)
+    def export_slots(
+        self,
+        scope: Rights,
+        since: datetime,
+        until: datetime,
+        partners: Partners,
+        node_id: int | None = None,
+        tenant_id: int | None = None,
+    ) -> ExchangeFile:
+        """MSCONS: the register slots of a time. Raises InputError (``access.unknown``, ``access.invalid``)"""
+        _check_span(since, until)
+        if (until - since).days > _MONTH:
+            raise invalid("slots go out by months: ask for no more than 31 days")
+        whose = self._exported(scope, node_id, tenant_id, f"slots to {partners.recipient}")
+        return _written(lambda: self._head.mdm.exchange.series(whose.tenant_id, since, until, partners, wanted=whose.wants))
+
+    @needs("read", "exports", personal=True)
+    def export_results(
+        self,
+        scope: Rights,
+        since: datetime,
+        until: datetime,
+        customer: str,
+        company: str = "",
+        node_id: int | None = None,
+        tenant_id: int | None = None,
+    ) -> ExchangeFile:
+        """bved: the consumption of units. Raises InputError (``access.unknown``, ``access.invalid``)"""
+        _check_span(since, until)
+        whose = self._exported(scope, node_id, tenant_id, f"consumption to customer {customer}")
+        results = self._head.mdm.exchange.results
+        return _written(lambda: results(whose.tenant_id, since, until, customer, company, wanted=whose.wants))
+
+    def _exported(self, scope: Rights, node_id: int | None, tenant_id: int | None, what: str) -> Scope:
+        whose = self._scope_of(scope, node_id, tenant_id, "consumption", None)
+        self.note("export values", f"tenant {whose.tenant_id}", f"{what}: {whose.name}", personal=True)
+        return whose
 
     # -- reports that go out by themselves ----------------------------------------------------------
 
@@ -317,6 +373,14 @@ def next_due(now: datetime, day: int) -> datetime:
         return at
     after = next_month(now.date())
     return at.replace(year=after.year, month=after.month)
+
+
+def _written(made: Callable[[], ExchangeFile]) -> ExchangeFile:
+    """A file; what does not fit into it is a value that cannot be used."""
+    try:
+        return made()
+    except NotRepresentable as error:
+        raise invalid(error.message) from None
 
 
 def _check_span(since: datetime, until: datetime) -> None:

@@ -39,6 +39,7 @@ from openmetering.services.headend.readings import Readings
 from openmetering.services.headend.registry import LIVING, Registry
 from openmetering.services.headend.vault import Vault
 from openmetering.services.mdm.management import DataManagement
+from openmetering.services.mdm.slot_reports import TariffRules
 from openmetering.storage import RedecodeReport
 from openmetering.storage.archive import Archive
 from openmetering.storage.database import Database
@@ -64,6 +65,7 @@ class HeadEndRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repeat_window: float = 30.0
     answers: bool = False
     zone: str = "Europe/Berlin"
+    tariff: TariffRules = TariffRules()
 
 
 def now_utc() -> datetime:
@@ -97,7 +99,7 @@ class HeadEnd:
         self.registry = Registry(database, clock)
         self.alarms = Alarms(database)
         self.readings = Readings(database, archive)
-        self.mdm = DataManagement(database, clock, vault.pseudonym, archive=archive, zone=rules.zone)
+        self.mdm = DataManagement(database, clock, vault.pseudonym, archive=archive, zone=rules.zone, tariff=rules.tariff)
         self.jobs = JobDesk(database, clock)
         self.webhooks = Webhooks(database, clock, vault.seal)
         self.importer = Importer(database, self.registry, clock)

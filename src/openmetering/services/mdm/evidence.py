@@ -7,10 +7,11 @@ stored values count for the end of the day that they name, in local time.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Final, TypeVar
+from itertools import chain
+from typing import Final, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -26,7 +27,7 @@ from openmetering.storage.evidence_rows import HeardRow, PlacedRow, RegisterRow,
 from openmetering.storage.parts import parts
 from openmetering.tables import error_flags
 
-__all__ = ["EvidenceLoader", "Place", "series_of", "spread", "stored_moment"]
+__all__ = ["ClosedMonths", "EvidenceLoader", "Place", "series_of", "spread", "stored_moment"]
 
 T = TypeVar("T")
 
@@ -71,18 +72,25 @@ def spread(items: Sequence[T], most: int) -> Sequence[T]:
     return items[:: max(1, len(items) // most)][:most]
 
 
-class EvidenceLoader:
-    """Loads evidence; ``more`` gives samples that are no longer in the database (closed months)."""
+class ClosedMonths(Protocol):
+    """Readings that are no longer in the database; see ``storage.archive.Archive``."""
 
-    def __init__(
-        self,
-        database: Database,
-        zone: str = "Europe/Berlin",
-        more: Callable[[Collection[int], float, float], Iterator[SampleRow]] | None = None,
-    ) -> None:
+    def samples(self, series_ids: Collection[int], since: float, until: float) -> Iterator[SampleRow]:
+        """As ``evidence_rows.samples_of``."""
+        ...
+
+    def texts(self, series_ids: Collection[int], since: float, until: float) -> Iterator[tuple[int, float, str]]:
+        """As ``evidence_rows.texts_of``."""
+        ...
+
+
+class EvidenceLoader:
+    """Loads evidence, from a database and from closed months."""
+
+    def __init__(self, database: Database, zone: str = "Europe/Berlin", archive: ClosedMonths | None = None) -> None:
         self._database = database
         self._zone_name, self._zone = zone, ZoneInfo(zone)
-        self._more = more
+        self._archive = archive
 
     @property
     def zone(self) -> ZoneInfo:
@@ -128,12 +136,20 @@ class EvidenceLoader:
     def samples(self, connection: Connection, wanted: Collection[int], since: float, until: float) -> dict[int, list[SampleRow]]:
         """Numbers of series by series and time, from the database and from closed months."""
         samples: dict[int, list[SampleRow]] = {}
-        for source in (evidence_rows.samples_of(connection, wanted, since, until), self._older(wanted, since, until)):
-            for sample in source:
-                samples.setdefault(sample.series_id, []).append(sample)
+        older = () if self._archive is None else self._archive.samples(wanted, since, until)
+        for sample in chain(evidence_rows.samples_of(connection, wanted, since, until), older):
+            samples.setdefault(sample.series_id, []).append(sample)
         for rows in samples.values():
             rows.sort(key=lambda row: row.received_at)
         return samples
+
+    def texts(
+        self, connection: Connection, wanted: Collection[int], since: float, until: float
+    ) -> Iterator[tuple[int, float, str]]:
+        """Values of series as they are written, from the database and from closed months: series, time of reception, text."""
+        yield from evidence_rows.texts_of(connection, wanted, since, until)
+        if self._archive is not None:
+            yield from self._archive.texts(wanted, since, until)
 
     def _part(self, places: Sequence[Place], since: float, until: float, before: float) -> Iterator[Evidence]:
         names = {stay.device for place in places for stay in place.stays}
@@ -143,16 +159,13 @@ class EvidenceLoader:
             samples = self.samples(connection, wanted, since - before, until)
             wanted = {item.clock.series_id for item in found.values() if item.clock is not None}
             clocks: dict[int, dict[float, str]] = {}
-            for number, at, text in evidence_rows.clocks_of(connection, wanted, since, until):
+            for number, at, text in self.texts(connection, wanted, since, until):
                 clocks.setdefault(number, {})[at] = text
             heard: dict[str, list[HeardRow]] = {}
             for telegram in evidence_rows.heard_of(connection, names, since, until):
                 heard.setdefault(telegram.address, []).append(telegram)
         for place in places:
             yield self._evidence(place, found, samples, clocks, heard, since, until)
-
-    def _older(self, wanted: Collection[int], since: float, until: float) -> Iterator[SampleRow]:
-        return iter(()) if self._more is None else self._more(wanted, since, until)
 
     def _evidence(
         self,

@@ -13,9 +13,12 @@ from openmetering.mdm.versions import edited
 from openmetering.services.mdm.amounts import Amounts
 from openmetering.services.mdm.due_list import DueList
 from openmetering.services.mdm.evidence import EvidenceLoader
+from openmetering.services.mdm.exchange import Exchange
 from openmetering.services.mdm.exports import Exports
 from openmetering.services.mdm.privacy import Privacy
 from openmetering.services.mdm.reports import Reports
+from openmetering.services.mdm.slot_reports import TariffRules
+from openmetering.services.mdm.slots import Slots
 from openmetering.services.mdm.validation import Validation
 from openmetering.storage import mdm_rows
 from openmetering.storage.archive import Archive
@@ -38,14 +41,17 @@ class DataManagement:
         archive: Archive | None = None,
         zone: str = "Europe/Berlin",
         rules: Rules | None = None,
+        tariff: TariffRules | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
-        self.loader = EvidenceLoader(database, zone, None if archive is None else archive.samples)
+        self.loader = EvidenceLoader(database, zone, archive)
         self.validation = Validation(database, self.loader, clock, rules)
         self.due_list = DueList(database, self.loader)
         self.amounts = Amounts(database, self.loader)
-        self.reports = Reports(database, self.loader, self.due_list, self.amounts, clock)
+        self.slots = Slots(database, self.loader)
+        self.reports = Reports(database, self.loader, self.due_list, self.amounts, self.slots, tariff or TariffRules(), clock)
+        self.exchange = Exchange(database, self.loader, self.due_list, self.amounts, self.slots, clock)
         self.exports = Exports(database, self.loader, pseudonym)
         folder: Path | None = None if archive is None else archive.folder
         self.privacy = Privacy(database, self.loader, self.amounts, clock, folder)

@@ -13,6 +13,7 @@ What the meter stored has the same tag with D (due date) or P (end of a month). 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -20,7 +21,7 @@ import msgspec
 from openmetering.mdm.series import Register
 from openmetering.storage.evidence_rows import RegisterRow
 
-__all__ = ["CLOCK", "FLAGS", "TAGS", "Billed", "billed", "field_width", "is_billed", "register"]
+__all__ = ["CLOCK", "FLAGS", "TAGS", "Billed", "billed", "capacity_of", "field_width", "is_billed", "register"]
 
 CLOCK: Final = "DT1!"
 FLAGS: Final = "MM3!"
@@ -56,6 +57,14 @@ def register(row: RegisterRow) -> Register:
 def is_billed(medium: str) -> bool:
     """True for points of a medium that is billed, or of none that was said."""
     return not medium or any(word in medium for word in _MEDIA)
+
+
+def capacity_of(dib: str, exponent: int) -> Decimal | None:
+    """Where a register with this DIB begins again at zero; None if its field does not tell."""
+    bits, digits = field_width(dib)
+    if digits is not None:
+        return Decimal(10) ** (digits + exponent)
+    return None if bits is None else Decimal(1 << bits).scaleb(exponent)
 
 
 def field_width(dib: str) -> tuple[int | None, int | None]:

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Cell", "CellKind", "Column", "Note", "Plot", "Report"]
+__all__ = ["Cell", "CellKind", "Column", "Note", "Plot", "Report", "columns", "rounded"]
 
 #: ``term``: a word of the tables (medium, quality); ``key``: a word of the catalogue
 CellKind: TypeAlias = Literal["text", "number", "day", "moment", "term", "quality", "share"]
 Cell: TypeAlias = str | Decimal | date | datetime | None
+
+
+_THOUSANDTH: Final = Decimal("0.001")
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -59,3 +62,13 @@ class Report(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...] = ()
     plots: tuple[Plot, ...] = ()
     zone: str = "Europe/Berlin"
+
+
+def columns(*items: str | tuple[str, CellKind]) -> tuple[Column, ...]:
+    """Columns by name, or by name and kind."""
+    return tuple(Column(item) if isinstance(item, str) else Column(*item) for item in items)
+
+
+def rounded(value: Decimal | None) -> Decimal | None:
+    """To three decimals."""
+    return None if value is None else value.quantize(_THOUSANDTH)

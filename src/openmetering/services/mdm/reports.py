@@ -7,6 +7,8 @@
     findings      of validation: gaps, exchanges, leaks and all others
     alarms        that were open in a time
     radio         how well each device is heard
+    slots         the grid of quarters of an hour or hours, with status words (TAF 7)
+    tariff        selections over that grid: ends of months, tariff zones, moments (TAF 1, 2, 6)
 
 Energy is told in kWh; units of heat cost allocators become kWh by the factor of the device and the energy that a unit
 stands for in the building, where that was agreed.
@@ -27,11 +29,15 @@ from openmetering.mdm.due_dates import due_moment
 from openmetering.mdm.estimation import share
 from openmetering.mdm.local_time import midnight, next_month
 from openmetering.mdm.quality import Quality
+from openmetering.mdm.slots import QUARTER
 from openmetering.services.headend.model import moment
+from openmetering.services.headend.problems import invalid
 from openmetering.services.mdm.amounts import Amounts, PointAmount
 from openmetering.services.mdm.due_list import Completeness, DueList
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
-from openmetering.services.mdm.report import Cell, CellKind, Column, Note, Plot, Report
+from openmetering.services.mdm.report import Cell, Column, Note, Plot, Report, columns, rounded
+from openmetering.services.mdm.slot_reports import TariffRules, slot_table, tariff_table
+from openmetering.services.mdm.slots import Slots
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 
@@ -40,7 +46,9 @@ __all__ = ["REPORTS", "Reports", "Scope", "in_kwh", "month_span"]
 #: reports that can be asked for; those that need one day, one month, or a span
 REPORTS: Final = {
     "due-dates": "day", "monthly": "month", "consumption": "span", "findings": "span", "alarms": "span", "radio": "span",
+    "slots": "span", "tariff": "span",
 }  # fmt: skip
+_MOST_SLOTS: Final = 366 * 96
 _HEATING: Final = "heat cost allocator"
 _THOUSAND: Final = Decimal(1000)
 
@@ -87,12 +95,21 @@ class Reports:
     """Makes them for one database; who may have them is judged elsewhere."""
 
     def __init__(
-        self, database: Database, loader: EvidenceLoader, due_list: DueList, amounts: Amounts, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        loader: EvidenceLoader,
+        due_list: DueList,
+        amounts: Amounts,
+        slots: Slots,
+        tariff: TariffRules,
+        clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._loader = loader
         self._due_list = due_list
         self._amounts = amounts
+        self._slots = slots
+        self._tariff = tariff
         self._clock = clock
 
     def of_day(self, kind: str, scope: Scope, day: date) -> Report:
@@ -101,7 +118,10 @@ class Reports:
 
     def of_span(self, kind: str, scope: Scope, since: datetime, until: datetime) -> Report:
         """A report of any time; see REPORTS."""
-        makers = {"consumption": self.consumption, "findings": self.findings, "alarms": self.alarms, "radio": self.radio}
+        makers = {
+            "consumption": self.consumption, "findings": self.findings, "alarms": self.alarms, "radio": self.radio,
+            "slots": self.slots, "tariff": self.tariff,
+        }  # fmt: skip
         return makers[kind](scope, since, until)
 
     # -- due dates --------------------------------------------------------------------------------
@@ -115,7 +135,7 @@ class Reports:
         rows = tuple(
             (
                 names.get(line.place.node_id, ""), line.place.name, line.place.medium, line.value.device, line.value.value,
-                line.value.unit, _rounded(2 * line.value.uncertainty), line.value.quality.value, line.value.source,
+                line.value.unit, rounded(2 * line.value.uncertainty), line.value.quality.value, line.value.source,
                 line.value.reason,
             )
             for line in lines
@@ -127,11 +147,11 @@ class Reports:
                 for quality, count in sorted(complete.by_quality.items(), key=lambda item: item[0].value)
             ),
         )
-        columns = _columns(
+        shown = columns(
             "place", "point", ("medium", "term"), "device", ("value", "number"), "unit", ("plus-minus", "number"),
             ("quality", "quality"), "source", "reason",
         )  # fmt: skip
-        return self._report("due-dates", scope, moment(at - 86_400), moment(at), columns, rows, notes)
+        return self._report("due-dates", scope, moment(at - 86_400), moment(at), shown, rows, notes)
 
     # -- consumption --------------------------------------------------------------------------------
 
@@ -145,16 +165,16 @@ class Reports:
             line = in_kwh(one.amount, one.place, rates.get(one.place.node_id))
             rows.append(
                 (
-                    names.get(one.place.node_id, ""), one.place.name, one.place.medium, _rounded(line.value), line.unit,
-                    _rounded(2 * line.uncertainty), line.quality.value, _source(line.quality), one.amount.reason,
+                    names.get(one.place.node_id, ""), one.place.name, one.place.medium, rounded(line.value), line.unit,
+                    rounded(2 * line.uncertainty), line.quality.value, _source(line.quality), one.amount.reason,
                 )
             )  # fmt: skip
-        columns = _columns(
+        shown = columns(
             "place", "point", ("medium", "term"), ("consumption", "number"), "unit", ("plus-minus", "number"),
             ("quality", "quality"), "source", "reason",
         )  # fmt: skip
         notes = self._share_note(found)
-        return self._report("consumption", scope, since, until, columns, tuple(rows), notes)
+        return self._report("consumption", scope, since, until, shown, tuple(rows), notes)
 
     def _share_note(self, found: Sequence[PointAmount]) -> tuple[Note, ...]:
         """How much of the area is estimated (HeizkostenV section 9a (2))."""
@@ -195,17 +215,18 @@ class Reports:
             usual = None if mean is None or not area else mean * Decimal(str(area))
             rows.append(
                 (
-                    names.get(place.node_id, ""), place.name, place.medium, lines[0].unit, *map(_told, lines),
-                    _rounded(usual), lines[0].quality.value, _source(lines[0].quality), one.amount.reason,
+                    names.get(place.node_id, ""), place.name, place.medium, lines[0].unit,
+                    *(rounded(line.value) for line in lines), rounded(usual), lines[0].quality.value,
+                    _source(lines[0].quality), one.amount.reason,
                 )
             )  # fmt: skip
-        columns = _columns(
+        shown = columns(
             "place", "point", ("medium", "term"), "unit", ("month", "number"), ("month-before", "number"),
             ("year-before", "number"), ("average", "number"), ("quality", "quality"), "source", "reason",
         )  # fmt: skip
         plots = tuple(_plot(medium, unit, rows) for medium, unit in dict.fromkeys((str(row[2]), str(row[3])) for row in rows))
         begin, end = spans[0]
-        return self._report("monthly", scope, moment(begin), moment(end), columns, tuple(rows), (), plots)
+        return self._report("monthly", scope, moment(begin), moment(end), shown, tuple(rows), (), plots)
 
     def _averages(
         self, found: Iterable[PointAmount], rates: Mapping[int, Decimal], areas: Mapping[int, float | None]
@@ -238,12 +259,12 @@ class Reports:
             )
             for one in sorted(seen.values(), key=lambda one: (one.since, one.point_id))
         )  # fmt: skip
-        columns = _columns("place", "point", "rule", "severity", ("since", "moment"), ("until", "moment"), "device", "reason")
+        shown = columns("place", "point", "rule", "severity", ("since", "moment"), ("until", "moment"), "device", "reason")
         counts: dict[str, int] = {}
         for one in seen.values():
             counts[one.rule] = counts.get(one.rule, 0) + 1
         notes = tuple(Note("report.note.rule", {"rule": rule, "count": str(count)}) for rule, count in sorted(counts.items()))
-        return self._report("findings", scope, since, until, columns, rows, notes)
+        return self._report("findings", scope, since, until, shown, rows, notes)
 
     def alarms(self, scope: Scope, since: datetime, until: datetime) -> Report:
         """Alarms that were open in a time."""
@@ -263,8 +284,8 @@ class Reports:
             )
             for address, kind, severity, raised, cleared, text in found
         )
-        columns = _columns("place", "point", "device", "kind", "severity", ("since", "moment"), ("until", "moment"), "text")
-        return self._report("alarms", scope, since, until, columns, rows)
+        shown = columns("place", "point", "device", "kind", "severity", ("since", "moment"), ("until", "moment"), "text")
+        return self._report("alarms", scope, since, until, shown, rows)
 
     def radio(self, scope: Scope, since: datetime, until: datetime) -> Report:
         """Telegrams of each device, the best and the mean level, and by how many gateways it is heard."""
@@ -279,11 +300,29 @@ class Reports:
             )
             for address, telegrams, gateways, best, mean, last in found
         )  # fmt: skip
-        columns = _columns(
+        shown = columns(
             "place", "point", "device", ("telegrams", "number"), ("gateways", "number"), ("best-level", "number"),
             ("mean-level", "number"), ("last-heard", "moment"),
         )  # fmt: skip
-        return self._report("radio", scope, since, until, columns, rows)
+        return self._report("radio", scope, since, until, shown, rows)
+
+    # -- the grid of a gateway ----------------------------------------------------------------------
+
+    def slots(self, scope: Scope, since: datetime, until: datetime) -> Report:
+        """The slots of every register that has some. Raises InputError (``access.invalid``) for more than a year of one point"""
+        begin, end = since.timestamp(), until.timestamp()
+        places = sum(scope.wants(place) for place in self._loader.places(scope.tenant_id))
+        if (end - begin) / QUARTER * places > _MOST_SLOTS:
+            raise invalid(f"these are too many slots: {places} points; ask for one place, or for a shorter time")
+        found = list(self._slots.of(scope.tenant_id, begin, end, wanted=scope.wants))
+        return self._report("slots", scope, since, until, *slot_table(found, self._names(scope.tenant_id), places))
+
+    def tariff(self, scope: Scope, since: datetime, until: datetime) -> Report:
+        """Ends of months, tariff zones, and the register at the beginning and the end of the time."""
+        begin, end = since.timestamp(), until.timestamp()
+        found = self._slots.of(scope.tenant_id, begin, end, wanted=scope.wants)
+        names, zone = self._names(scope.tenant_id), self._loader.zone
+        return self._report("tariff", scope, since, until, *tariff_table(found, names, self._tariff, zone, begin, end))
 
     # -- names --------------------------------------------------------------------------------------
 
@@ -325,10 +364,6 @@ class Reports:
         return Report(kind, scope.name, since, until, self._clock(), columns, rows, notes, plots, self._loader.zone.key)
 
 
-def _columns(*items: str | tuple[str, CellKind]) -> tuple[Column, ...]:
-    return tuple(Column(item) if isinstance(item, str) else Column(*item) for item in items)
-
-
 def _plot(medium: str, unit: str, rows: Sequence[tuple[Cell, ...]]) -> Plot:
     """The units of a medium beside each other, now and a year before."""
     mine = [row for row in rows if row[2] == medium and row[3] == unit]
@@ -342,11 +377,3 @@ def _source(quality: Quality) -> str:
     if quality.estimated:
         return "estimate" if quality is not Quality.INTERPOLATED else "interpolation"
     return {Quality.EDITED: "person", Quality.MISSING: ""}.get(quality, "meter")
-
-
-def _told(line: _Line) -> Decimal | None:
-    return _rounded(line.value)
-
-
-def _rounded(value: Decimal | None) -> Decimal | None:
-    return None if value is None else value.quantize(Decimal("0.001"))

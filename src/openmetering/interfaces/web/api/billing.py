@@ -38,6 +38,7 @@ from openmetering.interfaces.web.api.common import (
 from openmetering.interfaces.web.i18n import Words
 from openmetering.mdm.findings import Version
 from openmetering.services.headend.problems import invalid
+from openmetering.services.mdm.exchange import ExchangeFile, Partners
 from openmetering.services.mdm.privacy import Erased
 from openmetering.services.mdm.report import Report
 from openmetering.services.mdm.subject import SubjectFile
@@ -58,8 +59,16 @@ Form = Annotated[
 Table = Annotated[Literal["csv", "jsonl", "parquet"], QueryParameter(required=False, description="What the file is to be")]
 By = Annotated[Literal["value", "hour", "day", "month"], QueryParameter(required=False, description="Single values or sums")]
 Kind = Annotated[
-    Literal["due-dates", "monthly", "consumption", "findings", "alarms", "radio"], QueryParameter(description="Which report")
+    Literal["due-dates", "monthly", "consumption", "findings", "alarms", "radio", "slots", "tariff"],
+    QueryParameter(description="Which report"),
 ]
+DueDay = Annotated[date | None, QueryParameter(required=False, description="The due date")]
+Partner = Annotated[str, QueryParameter(pattern=r"^[0-9]{13}$", description="Number of a market partner")]
+Agency = Annotated[
+    Literal["293", "332", "9"], QueryParameter(required=False, description="Who gave the numbers: 293 BDEW, 332 DVGW, 9 GS1")
+]
+Customer = Annotated[str, QueryParameter(pattern=r"^[0-9]{10}$", description="Customer number at the metering company")]
+Company = Annotated[str, QueryParameter(required=False, pattern=r"^[A-Za-z0-9]{0,2}$", description="Key of the metering company")]
 Hidden = Annotated[bool, QueryParameter(required=False, description="Pseudonyms in place of names and addresses")]
 
 
@@ -127,7 +136,7 @@ class AddVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is agreed about a metering point: size class, greatest consumption an hour, unit, factor of its heat cost allocator,
-    ``part`` main or sub, ``grid`` seconds between two values."""
+    ``part`` main or sub, ``grid`` seconds between two values, ``identifier`` of the metering or market location."""
 
     size: Short = ""
     maximum: Digits | None = None
@@ -135,14 +144,17 @@ class Agreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     factor: Digits | None = None
     part: Literal["", "main", "sub"] = ""
     grid: Annotated[float, msgspec.Meta(ge=60, le=31_622_400)] | None = None
+    identifier: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{0,35}$")] = ""
 
 
 class AgreedPlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is agreed about a place: area in m2, use, energy that a unit of its heat cost allocators stands for."""
+    """What is agreed about a place: area in m2, use, energy that a unit of its heat cost allocators stands for, ``identifier`` of
+    the property manager: nine digits of the property, four of the unit."""
 
     area: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] | None = None
     usage: Short = ""
     kwh_per_unit: Digits | None = None
+    identifier: Annotated[str, msgspec.Meta(pattern=r"^([0-9]{13})?$")] = ""
 
 
 class ReportView(msgspec.Struct, frozen=True):
@@ -245,7 +257,9 @@ def get_point_data(session: Session, point_id: Id) -> PointData:
 @change("/points/{point_id:int}/agreed", "write:nodes", tag="places")
 def set_point_data(session: Session, point_id: Id, data: JSONBody[Agreed]) -> PointData:
     """Agree on something else; what is left out is no longer agreed."""
-    return session.set_point_data(PointData(0, point_id, data.size, data.maximum, data.unit, data.factor, data.part, data.grid))
+    return session.set_point_data(
+        PointData(0, point_id, data.size, data.maximum, data.unit, data.factor, data.part, data.grid, data.identifier)
+    )
 
 
 @read("/nodes/{node_id:int}/agreed", "read:nodes", tag="places")
@@ -257,7 +271,7 @@ def get_node_data(session: Session, node_id: Id) -> NodeData:
 @change("/nodes/{node_id:int}/agreed", "write:nodes", tag="places")
 def set_node_data(session: Session, node_id: Id, data: JSONBody[AgreedPlace]) -> NodeData:
     """Agree on something else; what is left out is no longer agreed."""
-    return session.set_node_data(NodeData(0, node_id, data.area, data.usage, data.kwh_per_unit))
+    return session.set_node_data(NodeData(0, node_id, data.area, data.usage, data.kwh_per_unit, data.identifier))
 
 
 # -- reports and exports -----------------------------------------------------------------------------
@@ -301,6 +315,53 @@ def export_values(
     begin, end = _span(since, until)
     octets, kind = record_octets(session.export_values(begin, end, every, pseudonymous, tenant_id), form)
     return Response(octets, media_type=kind, headers={"content-disposition": f'attachment; filename="values.{form}"'})
+
+
+@read("/exports/mscons", "read:exports", tag="reports")
+def export_mscons(
+    session: Session,
+    sender: Partner,
+    recipient: Partner,
+    agency: Agency = "293",
+    day: DueDay = None,
+    since: Moment = None,
+    until: Moment = None,
+    node_id: OptionalId = None,
+    tenant_id: OptionalId = None,
+) -> Response[bytes]:
+    """Readings for a market partner, as MSCONS: those of a due date (`day`), or the register slots of a time.
+
+    Points without an identifier of the market are left out; `X-Left-Out` tells how many.
+    """
+    partners = Partners(sender, recipient, agency)
+    if day is not None:
+        found = session.export_due_dates(day, partners, node_id, tenant_id)
+    else:
+        found = session.export_slots(*_span(since, until), partners, node_id, tenant_id)
+    return _file(found, "application/edifact", "readings.edi")
+
+
+@read("/exports/bved", "read:exports", tag="reports")
+def export_bved(
+    session: Session,
+    customer: Customer,
+    company: Company = "",
+    since: Moment = None,
+    until: Moment = None,
+    node_id: OptionalId = None,
+    tenant_id: OptionalId = None,
+) -> Response[bytes]:
+    """Consumption of units for their property manager, as records D of the bved exchange, without costs.
+
+    Points below a place without an identifier of the property manager are left out; `X-Left-Out` tells how many.
+    """
+    found = session.export_results(*_span(since, until), customer, company, node_id, tenant_id)
+    return _file(found, "text/plain; charset=iso-8859-15", "results.dat")
+
+
+def _file(found: ExchangeFile, kind: str, name: str) -> Response[bytes]:
+    headers = {"content-disposition": f'attachment; filename="{name}"', "x-left-out": str(found.left_out)}
+    return Response(found.octets, media_type=kind, headers=headers)
 
 
 @read("/report-schedules", "read:schedules", tag="reports")
@@ -365,5 +426,6 @@ def _view(found: Report) -> ReportView:
 
 ROUTES = (
     validate, list_runs, list_findings, list_versions, edit_value, get_point_data, set_point_data, get_node_data, set_node_data,
-    get_report, export_values, list_schedules, add_schedule, remove_schedule, get_retention, set_retention, erase, subject_access,
+    get_report, export_values, export_mscons, export_bved, list_schedules, add_schedule, remove_schedule, get_retention,
+    set_retention, erase, subject_access,
 )  # fmt: skip

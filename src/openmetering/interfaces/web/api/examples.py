@@ -88,10 +88,10 @@ EXAMPLES: tuple[msgspec.Struct, ...] = (
         _MONTH, 1, "12.345", "m3", "edited", "0", "person", "read from a photograph of the tenant", "user 4", _AT
     ),
     billing.AddVersion(_MONTH, "12.345", "read from a photograph of the tenant"),
-    billing.Agreed("Q3 2.5", "3.125", "m3", None, "sub", 900.0),
-    mdm_rows.PointData(2, 7, "Q3 2.5", "3.125", "m3", None, "sub", 900.0),
-    billing.AgreedPlace(62.5, "flat"),
-    mdm_rows.NodeData(2, 3, 62.5, "flat", None),
+    billing.Agreed("Q3 2.5", "3.125", "m3", None, "sub", 900.0, "DE0001234567890123456789012345678"),
+    mdm_rows.PointData(2, 7, "Q3 2.5", "3.125", "m3", None, "sub", 900.0, "DE0001234567890123456789012345678"),
+    billing.AgreedPlace(62.5, "flat", None, "0000123450003"),
+    mdm_rows.NodeData(2, 3, 62.5, "flat", None, "0000123450003"),
     billing.ReportView(
         "due-dates", "Flat 2 left", _MONTH, _AT, _AT, ("point", "value", "unit", "quality", "source"),
         (("Kitchen, cold", "12.345", "m3", "measured", "meter"),),
