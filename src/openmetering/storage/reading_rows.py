@@ -169,7 +169,11 @@ def _reading(record: Record, key: SeriesKey, time: str | None) -> Reading:
 
 
 def readings_of(telegram: Telegram) -> Iterator[Reading]:
-    """The readings of a telegram: its records, then the points of compact profiles with their times."""
+    """The readings of a telegram: its records, then the points of compact profiles with their times.
+
+    Profiles whose points count from the reception (Annex R, a hundred points in each telegram) stay in one piece: the record with
+    its octets and the base value beside it say all of them, and ``services.mdm.slots`` unfolds them.
+    """
     address = telegram.address
     device_type = None if address is None else address.device_type
     records = telegram.records
@@ -180,6 +184,6 @@ def readings_of(telegram: Telegram) -> Iterator[Reading]:
         time = times.get(key.storage) if times and key.quantity not in TIMES else None
         yield _reading(record, key, time)
     for series in telegram.profiles:
-        for point in series.points:
+        for point in series.points if series.reference == "base" else ():
             if point.record is not None:
                 yield _reading(point.record, series_key(point.record.header, device_type, averaging), point.time)

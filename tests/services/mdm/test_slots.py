@@ -197,8 +197,13 @@ def test_reports(grid: Grid) -> None:
 
 
 def test_too_many_slots_are_refused(grid: Grid) -> None:
-    with pytest.raises(InputError, match="too many slots"):
-        grid.head_end.mdm.reports.slots(Scope(grid.tenant, "Elm Court"), BEGIN, BEGIN + timedelta(days=366))
+    reports, scope = grid.head_end.mdm.reports, Scope(grid.tenant, "Elm Court")
+    with pytest.raises(InputError, match="shorter time"):
+        reports.slots(scope, BEGIN, BEGIN + timedelta(days=367))
+    for report in (reports.slots, reports.tariff):
+        assert [note.key for note in report(scope, END + timedelta(days=1), END + timedelta(days=2)).notes] == [
+            "report.note.no-slots"
+        ]
 
 
 def test_a_market_partner_gets_the_slots_and_the_due_date(grid: Grid) -> None:

@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 _DAY: Final = 86_400.0
 _HOURLY: Final = 3.0  #: days before the start with a telegram an hour; before them one a day
 _BATCH: Final = 2000
+_OFTEN: Final = 600.0  #: seconds between two telegrams of profiles for TAF 7, which reach back so far
 _LATE: Final = 900.0  #: seconds within which the devices tell, spread so that the order is none of their numbers
 _QUIET: Final = 0.5  #: seconds a source waits before it looks whether it is to end
 
@@ -114,6 +115,8 @@ class LivingWorld:
     def history(self, days: int, progress: Callable[[float], None] | None = None) -> Iterator[list[Reception]]:
         """Telegrams of the days before the start, the oldest first: one a day of each radio device, one an hour at the end.
 
+        Devices with profiles for TAF 7 send so often at the end that no quarter of an hour is without its value.
+
         They are what the devices would have sent, with their counters. ``progress`` is told the share that is made.
         Raises InputError once the world has started
         """
@@ -123,9 +126,13 @@ class LivingWorld:
         batch: list[Reception] = []
         moments = [-back * _DAY for back in range(days, int(_HOURLY), -1)]
         moments += [-back * 3600.0 for back in range(int(min(days, _HOURLY) * 24), 0, -1)]
+        whole = frozenset(moments)
+        moments = sorted(whole.union(-back * _OFTEN for back in range(1, int(min(days, _HOURLY) * _DAY / _OFTEN) + 1)))
         source = f"{self.gateways[0]}/world:{self.gateways[0]}" if self.gateways else "nobody"
         for number, moment in enumerate(moments):
             for place, post in enumerate(posts):
+                if moment not in whole and not post.spec.group.taf7:
+                    continue
                 when = moment + _LATE * place / len(posts)
                 frame = post.said(when, number)
                 batch.append(Reception(frame, self.begin + when, source, rssi_dbm=_level(self.world, post), crc=True))

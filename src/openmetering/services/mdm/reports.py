@@ -29,7 +29,6 @@ from openmetering.mdm.due_dates import due_moment
 from openmetering.mdm.estimation import share
 from openmetering.mdm.local_time import midnight, next_month
 from openmetering.mdm.quality import Quality
-from openmetering.mdm.slots import QUARTER
 from openmetering.services.headend.model import moment
 from openmetering.services.headend.problems import invalid
 from openmetering.services.mdm.amounts import Amounts, PointAmount
@@ -37,7 +36,7 @@ from openmetering.services.mdm.due_list import Completeness, DueList
 from openmetering.services.mdm.evidence import EvidenceLoader, Place
 from openmetering.services.mdm.report import Cell, Column, Note, Plot, Report, columns, rounded
 from openmetering.services.mdm.slot_reports import TariffRules, slot_table, tariff_table
-from openmetering.services.mdm.slots import Slots
+from openmetering.services.mdm.slots import PointSlots, Slots
 from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 
@@ -48,7 +47,7 @@ REPORTS: Final = {
     "due-dates": "day", "monthly": "month", "consumption": "span", "findings": "span", "alarms": "span", "radio": "span",
     "slots": "span", "tariff": "span",
 }  # fmt: skip
-_MOST_SLOTS: Final = 366 * 96
+_MOST_SLOTS: Final = 366 * 96 + 1
 _HEATING: Final = "heat cost allocator"
 _THOUSAND: Final = Decimal(1000)
 
@@ -309,12 +308,16 @@ class Reports:
     # -- the grid of a gateway ----------------------------------------------------------------------
 
     def slots(self, scope: Scope, since: datetime, until: datetime) -> Report:
-        """The slots of every register that has some. Raises InputError (``access.invalid``) for more than a year of one point"""
+        """The slots of every register that has some. Raises InputError (``access.invalid``) for more than a year of quarters"""
         begin, end = since.timestamp(), until.timestamp()
         places = sum(scope.wants(place) for place in self._loader.places(scope.tenant_id))
-        if (end - begin) / QUARTER * places > _MOST_SLOTS:
-            raise invalid(f"these are too many slots: {places} points; ask for one place, or for a shorter time")
-        found = list(self._slots.of(scope.tenant_id, begin, end, wanted=scope.wants))
+        found: list[PointSlots] = []
+        count = 0
+        for one in self._slots.of(scope.tenant_id, begin, end, wanted=scope.wants):
+            found.append(one)
+            count += len(one.slots)
+            if count > _MOST_SLOTS:
+                raise invalid(f"more than {_MOST_SLOTS} slots: ask for one place, or for a shorter time")
         return self._report("slots", scope, since, until, *slot_table(found, self._names(scope.tenant_id), places))
 
     def tariff(self, scope: Scope, since: datetime, until: datetime) -> Report:

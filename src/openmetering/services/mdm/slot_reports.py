@@ -33,6 +33,8 @@ __all__ = ["SwitchRule", "TariffRules", "slot_quality", "slot_table", "tariff_ta
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
 _DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday")
 
+_NO_SLOTS: Final = Note("report.note.no-slots")
+
 Table: TypeAlias = tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...], tuple[Note, ...]]
 
 
@@ -87,10 +89,12 @@ def slot_table(found: Sequence[PointSlots], names: Mapping[int, str], points: in
         for one in found
         for slot in one.slots
     )  # fmt: skip
+    if not rows:
+        return head, (), (_NO_SLOTS,)
     valid = sum(slot.valid for one in found for slot in one.slots)
     told = {
         "registers": str(len(found)), "points": str(points), "slots": str(len(rows)),
-        "share": f"{valid / len(rows) if rows else 0.0:.1%}",
+        "share": f"{valid / len(rows):.1%}",
     }  # fmt: skip
     return head, rows, (Note("report.note.slots", told),)
 
@@ -111,12 +115,12 @@ def tariff_table(
     rows = tuple(
         (
             names.get(one.place.node_id, ""), one.place.name, one.device, use_case, part, value, one.unit,
-            rounded(2 * doubt), quality.value, _source(quality),
+            None if value is None else rounded(2 * doubt), quality.value, _source(quality),
         )
         for one in found
         for use_case, part, value, doubt, quality in _selections(one, tariff, rules, zone, begin, end)
     )  # fmt: skip
-    return head, rows, ()
+    return head, rows, () if rows else (_NO_SLOTS,)
 
 
 def _selections(

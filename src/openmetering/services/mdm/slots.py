@@ -6,7 +6,7 @@
 
 Everything comes from readings, so that slots of closed months are there as well; status and proof are known as long as raw
 telegrams are kept. The grid is the one that was agreed for the point (``grid``, 900 or 3600 s), else a quarter for electricity
-and an hour for all others, as Annex R has it.
+(also fed in) and an hour for all others, as Annex R has it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _AGE: Final = read_header(bytes.fromhex("C4 01 74"), 0)[0]  #: actuality duratio
 _RELATIVE: Final = "PT"  #: a base time of type M: seconds before the telegram, PT3S
 _MINUTES: Final = len("2026-01-01T00:00")
 _MINUTE: Final = 60.0
+_QUARTERS: Final = ("electricity", "feed-in")
 _PROFILE: Final = "compact profile"
 _DURATION: Final = "actuality duration"
 _AUTHENTIC: Final = ("mac", "tag")
@@ -74,7 +75,7 @@ def grid_of(place: Place) -> int:
     for length in (QUARTER, HOUR):
         if place.data.grid == length:
             return length
-    return QUARTER if place.medium == "electricity" else HOUR
+    return QUARTER if place.medium in _QUARTERS else HOUR
 
 
 class Slots:
