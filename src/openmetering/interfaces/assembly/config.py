@@ -2,7 +2,7 @@
 
     [headend]    database = "sqlite:///headend.db" or "postgresql://...", master_key = "file:master.key"
     [web]        host, port, certificate, private_key, behind_tls, trusted_proxies, metrics_token_file
-    [receive]    to = "mqtts://broker:8883": gateways report over this broker; fields as of a gateway's [uplink]
+    [receive]    to = "mqtts://broker:8883": gateways report over this broker; see ``BrokerConfig``
     [[gateway]]  name, secret_file (wraps keys for the link), token_file (it reports by HTTPS), serves = ["*"]
     [publish]    MQTT for Home Assistant and others; see ``interfaces.mqtt.settings``
     [influx]     InfluxDB; see ``services.headend.influx``
@@ -29,7 +29,7 @@ from openmetering.interfaces.mqtt.settings import MqttSettings
 from openmetering.interfaces.reports.delivery import MailSettings
 from openmetering.interfaces.web.settings import Tls, WebSettings
 from openmetering.security import AddressPattern, parse_key
-from openmetering.services.gatewayd.config import UplinkConfig, told
+from openmetering.services.gatewayd.config import BrokerConfig, told
 from openmetering.services.gatewayd.uplink import read_secret
 from openmetering.services.headend.headend import HeadEndRules
 from openmetering.services.headend.influx import InfluxSettings
@@ -112,7 +112,7 @@ class HostConfig(_Part, frozen=True):
 
     headend: HeadEndConfig
     web: WebConfig | None = WebConfig()
-    receive: UplinkConfig | None = None
+    receive: BrokerConfig | None = None
     gateway: tuple[GatewayEntry, ...] = ()
     publish: MqttSettings | None = None
     influx: InfluxSettings | None = None

@@ -30,6 +30,7 @@ from openmetering.transport.source_address import duration
 from openmetering.transport.wired_door import primary_addresses, secondary_selection
 
 __all__ = [
+    "BrokerConfig",
     "Config",
     "DeviceConfig",
     "GatewayConfig",
@@ -91,35 +92,45 @@ class MergeConfig(_Part, frozen=True):
     repeater_window: Duration = 30.0
 
 
-class UplinkConfig(_Part, frozen=True):
-    """The way to the head-end.
+class BrokerConfig(_Part, frozen=True):
+    """A broker over which gateways and head-end talk.
 
-    ``to``           spool (nowhere), mqtt:// and mqtts:// HOST:PORT, http:// and https:// URL
+    ``to``           mqtt:// and mqtts:// HOST:PORT
     ``topic``        first part of MQTT topics
     ``version``      of MQTT: 5 or 3.1.1
-    ``acknowledge``  what settles a batch: head-end (its reply) or broker (PUBACK, for receivers that do not reply)
-    ``user``, ``password_file``, ``token_file``  MQTT login; bearer token of HTTPS
+    ``user``, ``password_file``                  MQTT login
     ``ca``, ``certificate``, ``private_key``     TLS: other authorities, a certificate of our own
-    ``batch``        telegrams at most; ``linger`` how long a report waits for more
-    ``every``        a report goes up at least so often, with nothing in it if need be (HTTPS fetches orders with it)
     ``timeout``      for a reply; ``longest`` pause between attempts
     """
 
-    to: str = "spool"
+    to: str
     topic: str = "openmetering"
     version: Literal["5", "3.1.1"] = "5"
-    acknowledge: Literal["head-end", "broker"] = "head-end"
     user: str = ""
     password_file: str = ""
-    token_file: str = ""
     ca: str = ""
     certificate: str = ""
     private_key: str = ""
+    timeout: Duration = 30.0
+    longest: Duration = 60.0
+
+
+class UplinkConfig(BrokerConfig, frozen=True):
+    """The way of a gateway to the head-end.
+
+    ``to``           spool (nowhere), mqtt:// and mqtts:// HOST:PORT, http:// and https:// URL
+    ``acknowledge``  what settles a batch: head-end (its reply) or broker (PUBACK, for receivers that do not reply)
+    ``token_file``   bearer token of HTTPS
+    ``batch``        telegrams at most; ``linger`` how long a report waits for more
+    ``every``        a report goes up at least so often, with nothing in it if need be (HTTPS fetches orders with it)
+    """
+
+    to: str = "spool"
+    acknowledge: Literal["head-end", "broker"] = "head-end"
+    token_file: str = ""
     batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
     linger: Duration = 0.5
     every: Duration = 30.0
-    timeout: Duration = 30.0
-    longest: Duration = 60.0
 
 
 class PollConfig(_Part, frozen=True):

@@ -24,7 +24,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from openmetering.errors import InputError, TransportError
-from openmetering.services.gatewayd.config import UplinkConfig
+from openmetering.services.gatewayd.config import BrokerConfig
 from openmetering.services.gatewayd.formats import MessageReader
 from openmetering.services.gatewayd.mqtt import connected
 from openmetering.services.gatewayd.uplink import is_local, read_secret
@@ -62,7 +62,7 @@ class MqttInlet:
         version = options.text("version", "5")
         if version not in ("5", "3.1.1"):
             raise wrong(f"version={version}: MQTT is 5 or 3.1.1")
-        self._config = UplinkConfig(
+        self._config = BrokerConfig(
             f"{address.scheme}://{host}" + (f":{port}" if port else ""),
             version="5" if version == "5" else "3.1.1",
             user=options.text("user"),

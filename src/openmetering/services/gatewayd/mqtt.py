@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from openmetering.errors import InputError, OmsError, TransportError
-from openmetering.services.gatewayd.config import UplinkConfig, seconds_of
+from openmetering.services.gatewayd.config import BrokerConfig, UplinkConfig, seconds_of
 from openmetering.services.gatewayd.messages import Reply, Report, read_reply, read_report, written
 from openmetering.services.gatewayd.uplink import OnReply, read_secret, tls_context
 from openmetering.transport.doors import BackOff
@@ -50,7 +50,7 @@ def _failed(name: str, error: BaseException) -> TransportError:
 
 
 @contextlib.asynccontextmanager
-async def connected(config: UplinkConfig, identifier: str, will: str = "") -> AsyncIterator[aiomqtt.Client]:
+async def connected(config: BrokerConfig, identifier: str, will: str = "") -> AsyncIterator[aiomqtt.Client]:
     """A client while the block runs. ``will`` is the topic of the last will. Raises TransportError, InputError."""
     _library()
     import aiomqtt
@@ -194,7 +194,7 @@ class MqttReceiver:
 
     def __init__(
         self,
-        config: UplinkConfig,
+        config: BrokerConfig,
         handle: Callable[[Report], Reply],
         *,
         identifier: str = "openmetering-head-end",

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from openmetering.errors import InputError, TransportError
-from openmetering.services.gatewayd.config import UplinkConfig, seconds_of
+from openmetering.services.gatewayd.config import BrokerConfig, UplinkConfig, seconds_of
 from openmetering.services.gatewayd.messages import Reply, Report, read_reply, written
 
 __all__ = ["DirectUplink", "HttpUplink", "OnReply", "Uplink", "is_local", "read_secret", "tls_context"]
@@ -75,7 +75,7 @@ def read_secret(path: str, what: str) -> str:
     return text[0].strip()
 
 
-def tls_context(config: UplinkConfig) -> ssl.SSLContext:
+def tls_context(config: BrokerConfig) -> ssl.SSLContext:
     """TLS 1.2 or newer with verified names. Raises InputError (``input.file``) for files that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=config.ca or None)
