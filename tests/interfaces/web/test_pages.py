@@ -14,6 +14,7 @@ from openmetering.interfaces.demo.building import key_files
 from openmetering.interfaces.demo.plan import read_building
 from openmetering.services.headend.model import ROLES
 from openmetering.services.headend.registry import DeviceChange
+from openmetering.storage.mdm_rows import NodeData, PointData
 from tests.interfaces.web.house import PASSWORD, House
 from tests.interfaces.web.visitor import Visitor
 from tests.interfaces.web.walks import DOOR, NO_PAGES, pages, route_of, routes
@@ -440,3 +441,36 @@ def test_plot(visitor: Callable[[str], Visitor], house: House) -> None:
         assert visitor("admin").get(f"/meters/{silent.id}/plot").status_code == 404
         assert "no values" in visitor("admin").get(f"/meters/{silent.id}/history").text
         assert "Nothing has been heard" in visitor("admin").get(f"/meters/{silent.id}").text
+
+
+# -- files for others -------------------------------------------------------------------------------
+
+
+def test_values_for_others_are_saved(visitor: Callable[[str], Visitor], house: House) -> None:
+    flat, mso = house.node("Flat 4"), visitor("mso")
+    assert "For other programs" in mso.get("/reports").text
+    span = f"node={flat.id}&since=2026-01-01&until=2026-01-15"
+    answer = mso.get(f"/exports/file?kind=values&{span}&every=value&form=csv")
+    lines = answer.text.splitlines()
+    assert lines[0].startswith("point,place,device,")
+    assert len(lines) > 1
+    assert all("Flat 4" in line for line in lines[1:])
+    hidden = mso.get(f"/exports/file?kind=values&{span}&every=value&form=csv&hidden=yes").text
+    assert "Flat 4" not in hidden
+    assert hidden.count("\n") == answer.text.count("\n")
+    market = "sender=9900123000007&recipient=9900456000004&day=2026-01-13"
+    refused = mso.get(f"/exports/file?kind=mscons&node={flat.id}&{market}")
+    assert refused.status_code == 422
+    assert "identifier" in refused.text
+    assert mso.get(f"/exports/file?kind=mscons&node={flat.id}&day=2026-01-13&sender=1&recipient=2").status_code == 422
+    mdm = house.head_end.mdm
+    for point in house.head_end.registry.points([flat.id]).items:
+        mdm.put_point_data(PointData(0, point.id, identifier=f"DE{point.id}"))
+    mdm.put_node_data(NodeData(0, flat.id, identifier="0000123450004"))
+    readings = mso.get(f"/exports/file?kind=mscons&node={flat.id}&{market}")
+    assert readings.text.startswith("UNA:+.? 'UNB+UNOC:3+9900123000007:500+9900456000004:500+")
+    assert ".edi" in readings.headers["content-disposition"]
+    results = mso.get(f"/exports/file?kind=bved&{span}&customer=0000004711")
+    assert results.text.startswith("D03.100000004711")
+    assert mso.get(f"/exports/file?kind=bved&{span}&customer=47").status_code == 422
+    assert visitor("consumer").get(f"/exports/file?kind=values&{span}").status_code == 403

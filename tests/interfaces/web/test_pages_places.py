@@ -70,6 +70,35 @@ def test_a_tree_is_grown_and_cut(visitor: Callable[[str], Visitor], house: House
     assert mso.get(point).status_code == 404
 
 
+def test_what_is_agreed_is_entered_and_kept(visitor: Callable[[str], Visitor], house: House) -> None:
+    mso, mdm = visitor("mso"), house.head_end.mdm
+    flat = house.node("Flat 4")
+    point = house.head_end.registry.points([flat.id]).items[0].id
+    answer = mso.send(
+        f"/places/{flat.id}/agreed",
+        {"area": "62,5", "usage": "flat", "kwh_per_unit": "1,25", "identifier": "0000123450003"},
+    )
+    assert answer.status_code == 303
+    agreed = mdm.node_data(flat.id)
+    assert (agreed.area, agreed.usage, agreed.kwh_per_unit, agreed.identifier) == (62.5, "flat", "1.25", "0000123450003")
+    assert 'value="62.5"' in mso.get(f"/places/{flat.id}").text
+    fields = {
+        "size": "Q3 2.5", "maximum": "3,125", "unit": "m3", "part": "sub", "grid": "900", "factor": "", "identifier": "DE01",
+    }  # fmt: skip
+    assert mso.send(f"/points/{point}/agreed", fields).status_code == 303
+    data = mdm.point_data(point)
+    assert (data.size, data.maximum, data.unit, data.factor, data.part, data.grid, data.identifier) == (
+        "Q3 2.5", "3.125", "m3", None, "sub", 900.0, "DE01",
+    )  # fmt: skip
+    assert 'value="3.125"' in mso.get(f"/points/{point}").text
+    for wrong in ({"maximum": "much"}, {"identifier": "no spaces here"}, {"grid": "5"}, {"part": "third"}):
+        refused = mso.send(f"/points/{point}/agreed", {**fields, **wrong})
+        assert refused.status_code == 400, wrong
+        assert mdm.point_data(point) == data
+    assert mso.send(f"/places/{flat.id}/agreed", {"identifier": "12"}).status_code == 400
+    assert visitor("supplier").send(f"/points/{point}/agreed", fields).status_code == 403
+
+
 def test_a_meter_is_exchanged_and_the_old_one_retired(visitor: Callable[[str], Visitor], house: House) -> None:
     mso = visitor("mso")
     old = house.device("flat 2, cold water")

@@ -9,6 +9,7 @@ from string import Formatter
 
 import pytest
 
+from openmetering.interfaces.reports.records import FILES
 from openmetering.interfaces.web.i18n import LOCALES, Words, catalogue, choose_locale, terms
 from openmetering.interfaces.web.pages import formats
 from openmetering.interfaces.web.pages.diagnosis import STAGES
@@ -21,6 +22,7 @@ from openmetering.services.headend.jobs.kinds import KINDS
 from openmetering.services.headend.model import ALARM_STATES, DEVICE_STATES, JOB_STATES, NODE_KINDS, ROLES
 from openmetering.services.headend.rights import PERMISSIONS
 from openmetering.services.headend.webhooks import EVENTS
+from openmetering.services.mdm.exports import EVERY
 from openmetering.services.mdm.reports import REPORTS
 from openmetering.tables import FAULTS
 
@@ -53,6 +55,9 @@ _LISTS = {
     "quality": tuple(one.value for one in Quality),
     "rule": RULE_IDS,
     "report.title": tuple(REPORTS),
+    "every": EVERY,
+    "file": FILES,
+    "part": ("main", "sub"),
     "severity": ("information", "warning", "critical"),
     "health": ("good", "warning", "critical", "empty"),
     "tone": ("good", "warn", "bad", "idle"),

@@ -11,7 +11,16 @@ from tests.interfaces.web.house import House
 
 #: routes that people do not open as a page of their own: parts, files, the stream of news, the door
 NO_PAGES: Final = frozenset(
-    ("/overview", "/meters/{}/plot", "/export/devices.csv", "/reports/file", "/live", "/login/once/{}", "/static/{}")
+    (
+        "/overview",
+        "/meters/{}/plot",
+        "/export/devices.csv",
+        "/reports/file",
+        "/exports/file",
+        "/live",
+        "/login/once/{}",
+        "/static/{}",
+    )
 )
 #: opened before signing in
 DOOR: Final = frozenset(("/login",))

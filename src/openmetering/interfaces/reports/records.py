@@ -14,7 +14,7 @@ from openmetering.errors import InputError
 from openmetering.services.csv_cells import guarded
 from openmetering.services.mdm.exports import COLUMNS, Record
 
-__all__ = ["RECORD_SCHEMA", "record_octets", "record_schema"]
+__all__ = ["FILES", "RECORD_SCHEMA", "record_octets", "record_schema"]
 
 #: column, Arrow type
 RECORD_SCHEMA: Final = (
@@ -22,6 +22,7 @@ RECORD_SCHEMA: Final = (
     ("unit", "string"), ("obis", "string"), ("at", "timestamp[us, tz=UTC]"), ("value", "decimal128(28, 9)"),
     ("quality", "string"), ("source", "string"),
 )  # fmt: skip
+FILES: Final = ("csv", "jsonl", "parquet")
 _PORTION: Final = 20_000
 
 
@@ -47,7 +48,7 @@ def record_octets(records: Iterable[Record], form: str) -> tuple[bytes, str]:
         return b"".join(msgspec.json.encode(_plain(one)) + b"\n" for one in records), "application/x-ndjson"
     if form == "parquet":
         return _parquet(records), "application/vnd.apache.parquet"
-    raise InputError(f"{form} is none of csv, jsonl, parquet", code="input.option")
+    raise InputError(f"{form} is none of {', '.join(FILES)}", code="input.option")
 
 
 def _plain(one: Record) -> dict[str, str | None]:

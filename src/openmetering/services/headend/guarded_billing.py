@@ -205,12 +205,13 @@ class Billing(Guard):
         every: Every = "value",
         pseudonymous: bool = False,
         tenant_id: int | None = None,
+        node_id: int | None = None,
     ) -> Iterator[Record]:
-        """The values of a tenant as records. Raises InputError (``access.unknown``, ``access.invalid``)"""
+        """The values of a tenant or of a place as records. Raises InputError (``access.unknown``, ``access.invalid``)"""
         _check_span(since, until)
-        tenant = self.tenant_of(scope, tenant_id)
-        self.note("export values", f"tenant {tenant}", f"by {every}{' under pseudonyms' * pseudonymous}", personal=True)
-        return self._head.mdm.exports.records(tenant, since, until, every=every, pseudonymous=pseudonymous)
+        whose = self._exported(scope, node_id, tenant_id, f"by {every}{' under pseudonyms' * pseudonymous}")
+        records = self._head.mdm.exports.records
+        return records(whose.tenant_id, since, until, every=every, pseudonymous=pseudonymous, wanted=whose.wants)
 
     @needs("read", "exports", personal=True)
     def export_due_dates(

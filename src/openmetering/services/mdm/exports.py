@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -27,9 +27,10 @@ from openmetering.storage import evidence_rows, mdm_rows
 from openmetering.storage.database import Database
 from openmetering.storage.parts import parts
 
-__all__ = ["COLUMNS", "Every", "Exports", "Record"]
+__all__ = ["COLUMNS", "EVERY", "Every", "Exports", "Record"]
 
 Every = Literal["value", "hour", "day", "month"]
+EVERY: Final[tuple[Every, ...]] = get_args(Every)
 _PART: Final = 100
 _DAY: Final = 86_400.0
 

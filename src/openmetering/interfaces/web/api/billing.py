@@ -308,12 +308,13 @@ def export_values(
     until: Moment = None,
     every: By = "value",
     pseudonymous: Hidden = False,
+    node_id: OptionalId = None,
     tenant_id: OptionalId = None,
     form: Table = "csv",
 ) -> Response[bytes]:
     """Values with quality and source, as CSV, JSON lines or Parquet."""
     begin, end = _span(since, until)
-    octets, kind = record_octets(session.export_values(begin, end, every, pseudonymous, tenant_id), form)
+    octets, kind = record_octets(session.export_values(begin, end, every, pseudonymous, tenant_id, node_id), form)
     return Response(octets, media_type=kind, headers={"content-disposition": f'attachment; filename="values.{form}"'})
 
 

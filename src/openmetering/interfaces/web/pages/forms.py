@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -82,6 +83,17 @@ class Form:
             return int(text, 0) if not text.lstrip("+-").isdecimal() else int(text)
         except ValueError:
             raise invalid(f"{name} is not a whole number") from None
+
+    def decimal(self, name: str) -> str | None:
+        """A number with decimals, written with a point or a comma, or None if the field is empty."""
+        text = self.text(name, longest=40).replace(",", ".")
+        if not text:
+            return None
+        try:
+            Decimal(text)
+        except InvalidOperation:
+            raise invalid(f"{name} is not a number") from None
+        return text
 
     def flag(self, name: str) -> bool:
         """A box that was ticked."""

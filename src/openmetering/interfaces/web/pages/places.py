@@ -17,9 +17,20 @@ from openmetering.interfaces.web.pages.tree import crumbs, points_of, way
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.model import NODE_KINDS, Assignment, MeteringPoint, Node, Occupancy, Tenant, holds
 from openmetering.services.headend.problems import unknown
+from openmetering.storage.mdm_rows import NodeData
 from openmetering.tables import DEVICE_TYPES
 
-__all__ = ["add_node", "add_occupancy", "add_point", "end_occupancy", "place", "places", "remove_node", "rename_node"]
+__all__ = [
+    "add_node",
+    "agree_place",
+    "add_occupancy",
+    "add_point",
+    "end_occupancy",
+    "place",
+    "places",
+    "remove_node",
+    "rename_node",
+]
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -67,6 +78,7 @@ class NodeView(msgspec.Struct, frozen=True):
     people: tuple[tuple[int, str], ...] | None
     kinds: tuple[str, ...]
     media: tuple[tuple[str, str], ...]
+    agreed: NodeData
     entered: Mapping[str, str]
     fault: str = ""
 
@@ -144,6 +156,7 @@ def _node_view(visit: Visit, node_id: int, entered: Mapping[str, str], fault: st
         tuple(_consumers(visit, node.tenant_id)) if visit.can("read", "users") else None,
         NODE_KINDS[NODE_KINDS.index(node.kind) + 1 :],
         _media(visit.t),
+        visit.session.node_data(node_id),
         entered,
         fault,
     )
@@ -174,6 +187,22 @@ def rename_node(visit: Visiting, node_id: Id, data: Posted) -> Html:
         visit.session.rename_node(node_id, Form(data).text("name", longest=200))
     except InputError as error:
         return _wrong(visit, node_id, {}, error)
+    return redirect(f"/places/{node_id}", done="changed")
+
+
+@post("/places/{node_id:int}/agreed", sync_to_thread=True)
+def agree_place(visit: Visiting, node_id: Id, data: Posted) -> Html:
+    """What counts for the bill from now on."""
+    form = Form(data)
+    try:
+        area = form.decimal("area")
+        agreed = NodeData(
+            0, node_id, None if area is None else float(area), form.text("usage", longest=60), form.decimal("kwh_per_unit"),
+            form.text("identifier", longest=60),
+        )  # fmt: skip
+        visit.session.set_node_data(agreed)
+    except InputError as error:
+        return _wrong(visit, node_id, data, error)
     return redirect(f"/places/{node_id}", done="changed")
 
 

@@ -16,8 +16,9 @@ from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redir
 from openmetering.services.headend.model import Assignment, Device, MeteringPoint, holds
 from openmetering.services.headend.problems import invalid
 from openmetering.services.headend.registry import DeviceFilter
+from openmetering.storage.mdm_rows import PointData
 
-__all__ = ["end_assignment", "exchange", "point", "remove_point"]
+__all__ = ["agree_point", "end_assignment", "exchange", "point", "remove_point"]
 
 _MOST_DEVICES = 500
 
@@ -31,7 +32,7 @@ class Period(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """The page. ``devices`` are offered for the exchange."""
+    """The page. ``devices`` are offered for the exchange; ``agreed`` is what counts for the bill."""
 
     point: MeteringPoint
     medium: str
@@ -39,6 +40,7 @@ class View(msgspec.Struct, frozen=True):
     periods: tuple[Period, ...]
     current: Period | None
     devices: tuple[Device, ...]
+    agreed: PointData
     entered: Mapping[str, str]
     fault: str = ""
 
@@ -66,6 +68,7 @@ def _view(visit: Visit, point_id: int, entered: Mapping[str, str], fault: str = 
         periods,
         current,
         _offered(visit, None if node is None else node.tenant_id, current) if visit.can("write", "nodes") else (),
+        session.point_data(point_id),
         entered,
         fault,
     )
@@ -79,6 +82,23 @@ def _offered(visit: Visit, tenant_id: int | None, current: Period | None) -> tup
         for one in visit.session.devices(DeviceFilter(), limit=_MOST_DEVICES).items
         if one.tenant_id == tenant_id and one.state not in ("announced", "retired") and one.id != here
     )
+
+
+@post("/points/{point_id:int}/agreed", sync_to_thread=True)
+def agree_point(visit: Visiting, point_id: Id, data: Posted) -> Html:
+    """What counts for the bill from now on."""
+    form = Form(data)
+    find_point(visit, point_id)
+    try:
+        grid = form.number("grid")
+        agreed = PointData(
+            0, point_id, form.text("size", longest=60), form.decimal("maximum"), form.optional("unit"), form.decimal("factor"),
+            form.text("part", longest=10), None if grid is None else float(grid), form.text("identifier", longest=60),
+        )  # fmt: skip
+        visit.session.set_point_data(agreed)
+    except InputError as error:
+        return visit.render("point.html", _view(visit, point_id, data, visit.fault_text(error)), status=400)
+    return redirect(f"/points/{point_id}", done="changed")
 
 
 @post("/points/{point_id:int}/exchange", sync_to_thread=True)

@@ -14,16 +14,18 @@ from litestar.params import QueryParameter
 from openmetering.errors import InputError
 from openmetering.interfaces.reports.delivery import FORMATS, content, file_name
 from openmetering.interfaces.reports.pdf import shown, told
+from openmetering.interfaces.reports.records import FILES
 from openmetering.interfaces.web.pages.formats import number
 from openmetering.interfaces.web.pages.forms import Form, Posted, beginning, day_of
 from openmetering.interfaces.web.pages.inputs import Id, OptionalId, Text
 from openmetering.interfaces.web.pages.visit import Html, Visit, Visiting, redirect
 from openmetering.services.headend.problems import invalid
+from openmetering.services.mdm.exports import EVERY
 from openmetering.services.mdm.report import Plot, Report
 from openmetering.services.mdm.reports import REPORTS
 from openmetering.storage.mdm_rows import Schedule
 
-__all__ = ["add_schedule", "remove_schedule", "report_file", "reports"]
+__all__ = ["add_schedule", "remove_schedule", "report_file", "reports", "usual_times"]
 
 _NOT_HIS: Final = ("access.denied", "access.unknown")
 _SHOWN: Final = 500  #: rows on the page; files have all of them
@@ -64,6 +66,8 @@ class View(msgspec.Struct, frozen=True):
     query: str = ""
     schedules: tuple[Schedule, ...] = ()
     formats: tuple[str, ...] = ()
+    every: tuple[str, ...] = EVERY
+    files: tuple[str, ...] = FILES
     fault: str = ""
 
 
@@ -119,18 +123,27 @@ def remove_schedule(visit: Visiting, schedule_id: Id) -> Html:
     return redirect("/reports", done="schedule-removed")
 
 
+def usual_times(visit: Visit) -> dict[str, str]:
+    """The end of the last month, and the last 30 days."""
+    today = visit.now.date()
+    return {
+        "day": (today.replace(day=1) - timedelta(days=1)).isoformat(),
+        "since": (today - timedelta(days=30)).isoformat(),
+        "until": today.isoformat(),
+    }
+
+
 def _entered(visit: Visit, kind: str, node: int | None, day: str, since: str, until: str) -> dict[str, str]:
     """What was asked for, with what is usual in the place of what was not: the last month, the last due date, 30 days."""
-    today = visit.now.date()
-    usual = today.replace(day=1) - timedelta(days=1)
+    usual = usual_times(visit)
     if node is None and (places := _places(visit)):
         node = int(places[0][0])
     return {
         "kind": kind or "monthly",
         "node": "" if node is None else str(node),
-        "day": day or usual.isoformat(),
-        "since": since or (today - timedelta(days=30)).isoformat(),
-        "until": until or today.isoformat(),
+        "day": day or usual["day"],
+        "since": since or usual["since"],
+        "until": until or usual["until"],
     }
 
 
