@@ -135,6 +135,17 @@ def test_a_replay_and_copies_count_once() -> None:
     assert rules_of(validate(msgspec.structs.replace(made, heard=made.heard + near), RULES)) == []
 
 
+def test_an_old_message_counter_is_a_replay() -> None:
+    made = evidence(USUAL)
+    at = QUARTER_DAY * 150 + 760.0
+    refused = (Heard(at, "A", "east", 60, True), Heard(at, "A", "west", 60, True), Heard(at + 60.0, "A", "east", 61, True))
+    (found,) = validate(
+        msgspec.structs.replace(made, heard=tuple(sorted((*made.heard, *refused), key=lambda one: one.at))), RULES
+    )
+    assert (found.rule, found.samples) == ("replay", (at, at + 60.0))
+    assert "2 telegrams whose message counter did not advance" in found.reason
+
+
 def test_a_main_meter_against_its_parts() -> None:
     parts = tuple((series([place * rate for place in range(40)], f"P{rate}"),) for rate in (100, 200, 300))
     end = 39 * QUARTER_DAY

@@ -34,7 +34,7 @@ class Heard(msgspec.Struct, frozen=True):
     """A telegram of a device of the point, once for each gateway that reported it.
 
     ``access_number``   0 to 255, None where the header has none
-    ``counter``         message counter (profile B, D), None without one
+    ``replayed``        True if its message counter (profile B, D) did not advance, so that the decoder refused it
     ``status``          status octet of the transport layer, None without one; ``flags`` standard error flags by name
     ``meter_time``      clock of the meter as it said it, seconds UTC
     ``repeats``         how often it was repeated on its way: 0 heard directly, 1 by one repeater
@@ -45,7 +45,7 @@ class Heard(msgspec.Struct, frozen=True):
     device: str
     gateway: str = ""
     access_number: int | None = None
-    counter: int | None = None
+    replayed: bool = False
     status: int | None = None
     flags: tuple[str, ...] = ()
     meter_time: float | None = None

@@ -126,9 +126,14 @@ def _span(times: set[float], within: Sequence[float]) -> set[float]:
 
 
 def check_replay(context: Context) -> None:
-    """``replay``: an access number with the value that it had before, after a greater value."""
+    """``replay``: an access number with the value that it had before, after a greater value; an old message counter."""
     if (rule := context.rule("replay")) is None:
         return
+    for device, heard in context.telegrams.items():
+        refused = sorted({one.at for one in heard if one.replayed})
+        if refused:
+            words = f"{len(refused)} telegrams whose message counter did not advance, first {context.day(refused[0])}"
+            context.tell(rule, device, refused[0], refused[-1], words, refused)
     within = int(rule["within"])
     for series in context.evidence.registers:
         device = series.register.device

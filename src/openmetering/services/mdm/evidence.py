@@ -31,6 +31,7 @@ __all__ = ["ClosedMonths", "EvidenceLoader", "Place", "series_of", "spread", "st
 
 T = TypeVar("T")
 
+_REPLAYED: Final = "counter.replayed"
 _PART: Final = 100  #: points at a time: some ten thousand telegrams each in a year
 _CLOSED: Final = frozenset(("key-missing", "failed"))  #: security states of telegrams that could not be read
 
@@ -211,7 +212,7 @@ class EvidenceLoader:
                 said, raised = clock.get(row.received_at), flags.get(row.received_at, 0)
                 copies[row.frame_id, row.source] += row.repeated
                 yield Heard(
-                    row.received_at, row.address, row.source, row.access_number, None, row.status,
+                    row.received_at, row.address, row.source, row.access_number, row.error == _REPLAYED, row.status,
                     error_flags(raised) if raised else (),
                     meter_time=None if said is None else stored_moment(said, self._zone),
                     repeats=copies[row.frame_id, row.source] if row.repeated else 0, opened=_opened(row),

@@ -40,6 +40,7 @@ __all__ = ["Exchange", "ExchangeFile", "Partners"]
 _READINGS: Final = "VL"
 _READINGS_OF_ELECTRICITY: Final = "13017"
 _SOURCE: Final = 256  #: characters of a source in MSCONS
+_ABOVE_UNITS: Final = ("site", "building")
 _THOUSANDTH: Final = Decimal("0.001")
 
 
@@ -194,7 +195,7 @@ class Exchange:
         return {device: _plain(item.rows[0].obis) for device, item in billed(rows).items()}
 
     def _units(self, tenant_id: int) -> dict[int, _Unit]:
-        """The nearest place above each node that has an identifier, itself included."""
+        """The unit of each node that has an identifier: itself or the nearest place above it, up to its building (excluded)."""
         with self._database.reading() as connection:
             tree, data = evidence_rows.tree(connection, tenant_id), mdm_rows.node_data(connection)
             names = evidence_rows.node_names(connection, tenant_id)
@@ -203,7 +204,7 @@ class Exchange:
             number: int | None = node
             while number is not None and not (number in data and data[number].identifier):
                 number = tree[number][0]
-            if number is not None:
+            if number is not None and tree[number][1] not in _ABOVE_UNITS:
                 found[node] = _Unit(data[number].identifier, names.get(number, ""))
         return found
 
