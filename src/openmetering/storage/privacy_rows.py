@@ -38,6 +38,7 @@ __all__ = [
     "drop_findings",
     "drop_frames",
     "drop_versions",
+    "foreign",
     "forget_jobs",
     "forget_user",
     "redact",
@@ -56,6 +57,14 @@ def drop_frames(connection: Connection, names: Collection[str], since: float, un
         )
         gone += connection.execute(delete(frames).where(frames.c.id.in_(inner))).rowcount
     return gone
+
+
+def foreign(connection: Connection) -> list[str]:
+    """Addresses of devices that were heard, that nobody registered, and of which no telegram was opened by a key of ours."""
+    mine = select(devices.c.address).where(or_(devices.c.state != "announced", devices.c.tenant_id.is_not(None)))
+    opened = select(telegrams.c.address_id).where(telegrams.c.security == "decrypted", telegrams.c.address_id.is_not(None))
+    query = select(addresses.c.address).where(addresses.c.address.not_in(mine), addresses.c.id.not_in(opened))
+    return [str(address) for (address,) in connection.execute(query)]
 
 
 def redact(connection: Connection, names: Collection[str], first: str, last: str) -> int:

@@ -29,7 +29,7 @@ from openmetering.interfaces.reports.delivery import Mailer, MailSettings, conte
 from openmetering.interfaces.reports.records import RECORD_SCHEMA, record_octets, record_schema
 from openmetering.interfaces.web.i18n import Words
 from openmetering.services.gatewayd.spool import Spool
-from openmetering.services.headend.headend import HeadEnd
+from openmetering.services.headend.headend import HeadEnd, HeadEndRules
 from openmetering.services.headend.model import User, moment
 from openmetering.services.headend.vault import Vault
 from openmetering.services.mdm.exports import COLUMNS
@@ -38,6 +38,8 @@ from openmetering.simulation.property import PropertyYear
 from openmetering.storage.archive import SCHEMA, Archive, close_month, erase_from, schema
 from openmetering.storage.database import Database
 from openmetering.storage.portable import write
+from tests.fleet import KEY, radio
+from tests.services.headend.desk import Desk, address_of
 from tests.storage.conftest import postgres_server, shared_database, url
 
 __all__ = ["postgres_server", "shared_database", "url"]
@@ -329,6 +331,31 @@ def test_retention_closes_months_and_ends_raw_telegrams(tmp_path: Path) -> None:
         ended = privacy.enforce(home.tenant)
         assert ended.archived > 1000
         assert len(home.head_end.readings.values(series.id, None, None, 86_400.0, 1000)) < len(days)
+
+
+def test_what_foreign_meters_say_is_dropped_by_the_clerk() -> None:
+    with Database.open(":memory:") as database:
+        desk = Desk(database, rules=HeadEndRules(foreign=10))
+        tenant = desk.tenant()
+        desk.meter(tenant, 11)
+        numbers = (11, 12, 13)
+        desk.admin.add_key(address_of(13), KEY.hex(), label="", tenant_id=tenant)
+        for number in numbers:
+            desk.hear(radio(number, number=number, profile="A" if number == 13 else "none"))
+        desk.head_end.ingestor.flush()
+        clerk = ReportClerk(desk.head_end, {})
+
+        def heard() -> set[int]:
+            readings = desk.head_end.readings
+            return {number for number in numbers if readings.telegrams(address_of(number), None, 10).items}
+
+        clerk.sweep()
+        assert heard() == {11, 12, 13}
+        desk.clock.forward(days=11)
+        clerk.sweep()
+        assert heard() == {11, 13}
+        assert "drop foreign: telegrams" in desk.actions()
+        desk.close()
 
 
 def test_closing_a_month_twice_or_after_a_crash_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

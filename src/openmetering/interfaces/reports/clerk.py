@@ -59,7 +59,7 @@ class ReportClerk:
         return sent
 
     def sweep(self) -> None:
-        """Close months and end retention, once a day."""
+        """Close months, end retention and drop what foreign meters said, once a day."""
         now = self._head.now()
         if self._swept is not None and now - self._swept < _DAILY:
             return
@@ -73,6 +73,9 @@ class ReportClerk:
             if found.closed or found.frames or found.archived:
                 words = f"{len(found.closed)} months closed, {found.frames} telegrams and {found.archived} values ended"
                 self._head.audit.note(None, "end retention", f"tenant {tenant.id}", words)
+        days = self._head.rules.foreign
+        if days and (dropped := self._head.mdm.privacy.drop_foreign(now - timedelta(days=days))):
+            self._head.audit.note(None, "drop foreign", "telegrams", f"{dropped} of meters that nobody registered")
 
     def _send(self, item: Schedule, now: datetime) -> None:
         deliver = self._ways.get(item.channel)

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 import msgspec
 
@@ -54,7 +54,8 @@ class HeadEndRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What may be set. ``gateway_silent`` seconds after which a gateway counts as offline.
 
     ``answers`` keeps the JSON answer of every telegram as well, which can be made again from the frame at any time: it takes
-    a quarter of the time of storing and half of the space. ``zone`` is the local time in which days, months and due dates begin.
+    a quarter of the time of storing and half of the space. ``foreign``: days after which telegrams of meters are dropped that
+    nobody registered or has a key for; 0 keeps them. ``zone`` is the local time in which days, months and due dates begin.
     """
 
     accounts: AccountRules = AccountRules()
@@ -64,6 +65,7 @@ class HeadEndRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     merge_window: float = 2.0
     repeat_window: float = 30.0
     answers: bool = False
+    foreign: Annotated[int, msgspec.Meta(ge=0)] = 30
     zone: str = "Europe/Berlin"
     tariff: TariffRules = TariffRules()
 

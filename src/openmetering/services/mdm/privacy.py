@@ -6,7 +6,8 @@
 Erasing a unit in a time takes raw frames, values, alarms, findings, versions and results of jobs of its devices in that time, in
 database and closed months; what the building consumed by months stays as a sum over the units that were erased. The account
 of the person loses its name, and the database gives the space back, so that no file holds what was deleted. Meters that nobody
-registered are foreign: their telegrams are dropped by ``drop_foreign``.
+registered or has a key for are foreign: their telegrams are dropped by ``drop_foreign`` after some weeks, in which they may be
+registered.
 """
 
 from __future__ import annotations
@@ -101,10 +102,10 @@ class Privacy:
         return Retained(tuple(closed), frames, archived)
 
     def drop_foreign(self, before: datetime) -> int:
-        """Telegrams of devices that have no point; returns how many."""
+        """Telegrams of foreign meters; returns how many. Raises TransportError"""
         until = before.timestamp()
         with self._database.reading() as connection:
-            names = [name for name, *_ in evidence_rows.strangers(connection, 0.0, until)]
+            names = privacy_rows.foreign(connection)
         with self._database.transaction() as connection:
             return privacy_rows.drop_frames(connection, names, 0.0, until)
 
