@@ -37,9 +37,7 @@ def settle_property(
                 with head_end.database.transaction() as connection:
                     mdm_rows.put_node_data(connection, mdm_rows.NodeData(0, unit.id, point.area, "flat"), now)
             numbers[point.label] = _add_point(head_end, point, units.get(point.unit_name, building.id), tenant.id, now)
-    keys = [
-        f"{device.address},{device.key.hex()}" for point in (*year.points.values(), *year.strangers) for device in point.devices
-    ]
+    keys = [f"{device.address},{device.key.hex()}" for point in year.points.values() for device in point.devices]
     head_end.as_user(administrator).import_keys(("address,key\n" + "\n".join(keys) + "\n").encode(), tenant.id)
     head_end.keys_changed()
     for batch in year.receptions():
