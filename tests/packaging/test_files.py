@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from openmetering.interfaces.assembly.config import read_config
-from openmetering.interfaces.metrics import Metrics
+from openmetering.interfaces.metrics import COUNTED, Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGING = ROOT / "packaging"
@@ -24,13 +24,15 @@ def known() -> tuple[set[str], set[str]]:
     """Names of all metrics, and of all labels."""
     metrics = Metrics(lambda: 0.0)
     metrics.watch_queue("webhooks", lambda: 0)
+    for name, (text, labels, _) in COUNTED.items():
+        metrics.watch_counts(name, text, labels, lambda labels=labels: {labels: 1})  # type: ignore[misc]
     metrics.batch(1, 0.1)
     described = {family.name: family for family in metrics.registry.collect()}
     names: set[str] = set()
     for name, family in described.items():
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "info": ("_info",)}.get(family.type, ("",))
         names |= {name + end for end in ends}
-    return names, {"source", "result", "queue", "event", "version", "le"}
+    return names, {"source", "result", "queue", "event", "version", "le", "kind", "severity", "state", "medium"}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGING.glob("grafana/*.json")), ids=lambda path: path.stem)

@@ -134,6 +134,7 @@ def test_health_and_metrics(program: Running) -> None:
     assert health.json()["parts"]["gateway hall"] == "runs"
     metrics = httpx.get(f"{host.address}/metrics").text
     assert 'openmetering_telegrams_total{result="decoded"' in metrics
+    assert 'openmetering_devices{medium="gas",state="active"} 1.0' in metrics
     assert httpx.get(f"{host.address}/metrics", headers={"X-Forwarded-For": "1.2.3.4"}).status_code == 403
 
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
 from openmetering.errors import TransportError
-from openmetering.interfaces.metrics import Metrics, alarm_counts, device_counts, job_counts
+from openmetering.interfaces.metrics import COUNTED, Metrics
 from openmetering.services.headend.bus import AlarmChanged, Bus, DeviceChanged, GatewayChanged, JobChanged, ReadingsStored
 from openmetering.services.headend.model import Alarm, Device, GatewayInfo, Job
 from openmetering.storage import tables
@@ -132,9 +132,8 @@ def test_counts_of_the_database(metrics: Metrics) -> None:
                 alarm = {"kind": "leak", "severity": "critical", "raised_at": START, "text": "", "device_id": number}
                 connection.execute(insert(tables.alarms).values(**alarm, created_at=START))
                 connection.execute(insert(tables.jobs).values(device_id=number, kind="read", state="done", created_at=START))
-        metrics.watch_counts("alarms", "Alarms", ("kind", "severity", "state"), alarm_counts(database))
-        metrics.watch_counts("jobs", "Jobs", ("kind", "state"), job_counts(database))
-        metrics.watch_counts("devices", "Devices", ("medium", "state"), device_counts(database))
+        for name, (text, labels, counts) in COUNTED.items():
+            metrics.watch_counts(name, text, labels, counts(database))
         found = samples(metrics)
     assert found[key("alarms", kind="leak", severity="critical", state="raised")] == 3
     assert found[key("jobs", kind="read", state="done")] == 3

@@ -22,7 +22,7 @@ from openmetering.errors import OmsError
 from openmetering.interfaces.assembly.background import Background
 from openmetering.interfaces.assembly.config import HostConfig
 from openmetering.interfaces.assembly.receiving import Receiving
-from openmetering.interfaces.metrics import Metrics
+from openmetering.interfaces.metrics import COUNTED, Metrics
 from openmetering.interfaces.mqtt.publisher import MqttPublisher
 from openmetering.interfaces.reports.clerk import ReportClerk
 from openmetering.interfaces.reports.delivery import Deliver, Mailer, post
@@ -93,6 +93,8 @@ class Core:
             if part is not None:
                 part.attach(bus)
         self.metrics.watch_queue("webhooks", self.webhooks.waiting)
+        for name, (text, labels, counts) in COUNTED.items():
+            self.metrics.watch_counts(name, text, labels, counts(self.database))
         if self.influx is not None:
             self.metrics.watch_queue("influx", self.influx.__len__)
 

@@ -1,6 +1,6 @@
 """Numbers of the head-end for Prometheus: telegrams by source and result, delays, queues, alarms, jobs. Extra ``headend``."""
 
-from openmetering.interfaces.metrics.counts import alarm_counts, device_counts, job_counts
+from openmetering.interfaces.metrics.counts import COUNTED
 from openmetering.interfaces.metrics.metrics import Metrics
 
-__all__ = ["Metrics", "alarm_counts", "device_counts", "job_counts"]
+__all__ = ["COUNTED", "Metrics"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Column, func, select
 
 from openmetering.storage import tables
 from openmetering.storage.database import Database
 
-__all__ = ["Counts", "alarm_counts", "device_counts", "job_counts"]
+__all__ = ["COUNTED", "Counts", "alarm_counts", "device_counts", "job_counts"]
 
 #: values of the labels -> how many
 Counts = dict[tuple[str, ...], int]
@@ -35,3 +36,11 @@ def job_counts(database: Database) -> Callable[[], Counts]:
 def device_counts(database: Database) -> Callable[[], Counts]:
     """(medium, state) of all devices of the registry."""
     return lambda: _grouped(database, tables.devices.c.medium, tables.devices.c.state)
+
+
+#: name of a metric -> what it counts, its labels, who counts
+COUNTED: Final = {
+    "alarms": ("Alarms by state", ("kind", "severity", "state"), alarm_counts),
+    "jobs": ("Jobs by state", ("kind", "state"), job_counts),
+    "devices": ("Devices by state", ("medium", "state"), device_counts),
+}
