@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from datetime import datetime
 from typing import Final
 
-from openmetering.codec.address import Address
 from openmetering.errors import OmsError
 from openmetering.interfaces.assembly.background import Background
 from openmetering.interfaces.assembly.config import HostConfig
@@ -179,10 +178,6 @@ class Core:
     async def _publish(self) -> None:
         assert self.publisher is not None
         await self.publisher.run(self._publish_no_more)
-
-    def reaches(self, device: Address) -> bool:
-        """True if a job would find a way to a device."""
-        return self.carriers.find(device) is not None
 
 
 def _wait(future: Future[None], seconds: float = 5.0) -> None:
