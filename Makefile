@@ -95,7 +95,7 @@ bench: $(VENV)/.stamp-dev ## the table of speeds and ratios
 	@$(BIN)/python benchmarks/run.py
 	@$(BIN)/python benchmarks/store.py --demand 10000
 
-stress: $(VENV)/.stamp-dev ## kill -9 200 times and an outage of the broker, with each database: about ten minutes
+stress: $(VENV)/.stamp-dev ## kill -9 200 times and an outage of the broker, with each database: about 17 minutes
 	@OPENMETERING_STRESS_KILLS=200 OPENMETERING_STRESS_TELEGRAMS=200000 OPENMETERING_STRESS_OUTAGE=120 \
 	  OPENMETERING_REQUIRE_SERVICES=1 $(PYTEST) -s tests/stress
 
