@@ -176,8 +176,8 @@ def test_reports(grid: Grid) -> None:
     rows = [dict(zip(names, row, strict=True)) for row in slots.rows]
     assert len(rows) == 285 + 72
     first = rows[0]
-    assert (first["status-word"], first["quality"], first["source"], first["obis"]) == (
-        "A000000020000000", "measured", "meter", "1-0:1.8.0*255",
+    assert (first["meter-status"], first["status-word"], first["quality"], first["source"], first["obis"]) == (
+        "00", "A000000020000000", "measured", "meter", "1-0:1.8.0*255",
     )  # fmt: skip
     assert {row["quality"] for row in rows if row["point"] == "heat"} == {"measured", "missing"}
     assert slots.notes[0].values == {"registers": "2", "points": "2", "slots": "357", "share": "98.9%"}

@@ -78,12 +78,13 @@ def slot_table(found: Sequence[PointSlots], names: Mapping[int, str], points: in
     """TAF 7: one row for each slot. ``points`` were asked for."""
     head = columns(
         "place", "point", "device", "obis", ("at", "moment"), ("value", "number"), "unit", ("received", "moment"),
-        "status-word", "checks", ("quality", "quality"), "source",
+        "meter-status", "status-word", "checks", ("quality", "quality"), "source",
     )  # fmt: skip
     rows = tuple(
         (
             names.get(one.place.node_id, ""), one.place.name, one.device, one.obis, moment(slot.at), slot.value, one.unit,
-            None if slot.received_at is None else moment(slot.received_at), status_text(slot.word), _checks(slot.checks),
+            None if slot.received_at is None else moment(slot.received_at),
+            "" if slot.meter_status is None else f"{slot.meter_status:02X}", status_text(slot.word), _checks(slot.checks),
             slot_quality(slot).value, "" if slot.value is None else "meter",
         )
         for one in found
