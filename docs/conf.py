@@ -13,7 +13,7 @@ author = "the openmetering contributors"
 copyright = author
 version = release = installed_version("openmetering")
 
-extensions = ["myst_parser", "tables", "commands", "api", "machines", "usecases", "rest", "configuration"]
+extensions = ["myst_parser", "tables", "commands", "api", "machines", "usecases", "rest", "configuration", "rules"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "_ext", "reference/generated/_*"]
 

@@ -1,7 +1,8 @@
-"""Two drawings as inline SVG in the colours of the page: a table of transitions, and messages over time."""
+"""Three drawings as inline SVG in the colours of the page: a table of transitions, messages, and values over time."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,6 +41,22 @@ class Remark(NamedTuple):
 
     words: str
     alert: bool = False
+
+
+class Curve(NamedTuple):
+    """Values over time (seconds since 1970); ``thin`` for what others do."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    thin: bool = False
+
+
+class Marks(NamedTuple):
+    """Single moments: ``kind`` tick, cross or ring. Without curves the second number is a lane, 0 the lowest."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    kind: str
 
 
 def _text(x: float, y: float, words: str, more: str = "") -> str:
@@ -150,3 +167,66 @@ def sequence(participants: Sequence[str], items: Sequence[Message | Remark], tit
         heads.append(_text(x, 18, name, "text-anchor='middle' font-weight='600'"))
         heads.append(_line(x, 26, x, y, "stroke-opacity='0.35' stroke-dasharray='3 4'"))
     return _svg(_WIDTH, y + 6, [*heads, *parts], title)
+
+
+_CURVE, _LANE = 110.0, 26.0  #: pixels of the height of curves, of a lane
+
+
+def _mark(kind: str, x: float, y: float) -> str:
+    if kind == "tick":
+        return _line(x, y - 6, x, y + 6, "stroke-opacity='0.6'")
+    if kind == "ring":
+        return f"<circle cx='{x:g}' cy='{y:g}' r='5' fill='none' stroke='currentColor' stroke-width='1.6'/>"
+    return f"<path d='M{x - 4:g},{y - 4:g} l8,8 m0,-8 l-8,8' stroke='currentColor' stroke-width='1.4' fill='none'/>"
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+
+
+def over_time(curves: Sequence[Curve], marks: Sequence[Marks], span: tuple[float, float], unit: str, title: str) -> str:
+    """Curves and marks over time with a time that is shaded; the greatest and the least value at the left, days below."""
+    left, right, top = 92.0, _WIDTH - 16.0, 18.0
+    points = [point for one in (*curves, *marks) for point in one.points]
+    first, last = min(at for at, _ in points), max(at for at, _ in points)
+    values = [value for _, value in points]
+    low, high = min(values), max(values)
+    height = _CURVE if curves else _LANE * (high - low + 1)
+    bottom = top + height
+
+    def x_of(at: float) -> float:
+        return left + (right - left) * (min(max(at, first), last) - first) / (last - first)
+
+    def y_of(value: float) -> float:
+        if not curves:
+            return bottom - _LANE * (value - low + 0.5)
+        return bottom - 4 - (height - 8) * (value - low) / ((high - low) or 1.0)
+
+    begin, end = x_of(span[0]), x_of(span[1])
+    parts = [
+        f"<rect x='{begin - 1:g}' y='{top:g}' width='{max(end - begin, 2) + 2:g}' height='{height:g}' "
+        "fill='currentColor' fill-opacity='0.12'/>",
+        _line(left, bottom, right, bottom, "stroke-opacity='0.5'"),
+    ]
+    for curve in curves:
+        path = " ".join(f"{x_of(at):.1f},{y_of(value):.1f}" for at, value in curve.points)
+        style = "stroke-opacity='0.4' stroke-width='1'" if curve.thin else "stroke-width='1.8'"
+        parts.append(f"<polyline points='{path}' fill='none' stroke='currentColor' {style}/>")
+        if curve.label and len(curves) > 1 and not curve.thin:
+            at, value = curve.points[-1]
+            parts.append(_text(x_of(at) - 4, max(y_of(value) - 5, top - 4), curve.label, "text-anchor='end' font-size='11'"))
+    for lane in marks:
+        parts += [_mark(lane.kind, x_of(at), y_of(value)) for at, value in lane.points]
+        if lane.label and not curves:
+            parts.append(_text(4, y_of(lane.points[0][1]) + 4, lane.label, "font-size='11'"))
+        elif lane.label:
+            at, value = lane.points[-1]
+            parts.append(_text(x_of(at) + 9, y_of(value) + 4, lane.label, "font-size='11'"))
+    if curves:
+        for value, y in ((high, top + 10), (low, bottom - 2)):
+            parts.append(_text(left - 6, y, f"{value:g} {unit}", "text-anchor='end' font-size='11'"))
+    parts.append(_text(left, bottom + 16, _day(first), "font-size='11'"))
+    parts.append(_text(right, bottom + 16, _day(last), "text-anchor='end' font-size='11'"))
+    if begin > left + 90 and begin < right - 150:
+        parts.append(_text(begin, bottom + 16, _day(span[0]), "font-size='11' font-weight='600'"))
+    return _svg(_WIDTH, bottom + 22, parts, title)
