@@ -34,6 +34,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday"]
 _DAYS: Final[tuple[Day, ...]] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "holiday")
 
 _NO_SLOTS: Final = Note("report.note.no-slots")
+_NO_TARIFF: Final = Note("report.note.no-tariff")
 
 Table: TypeAlias = tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...], tuple[Note, ...]]
 
@@ -121,7 +122,9 @@ def tariff_table(
         for one in found
         for use_case, part, value, doubt, quality in _selections(one, tariff, rules, zone, begin, end)
     )  # fmt: skip
-    return head, rows, () if rows else (_NO_SLOTS,)
+    if not rows:
+        return head, (), (_NO_SLOTS,)
+    return head, rows, () if rules.switch else (_NO_TARIFF,)
 
 
 def _selections(
