@@ -115,11 +115,17 @@ def spent_frames(connection: Connection, tenant_id: int, before: float) -> int:
         .join(assignments, assignments.c.device_id == devices.c.id)
         .where(devices.c.tenant_id == tenant_id)
     )
-    inner = select(telegrams.c.frame_id).where(
-        telegrams.c.address_id.in_(mine),
-        telegrams.c.received_at < before,
-        ~select(readings.c.frame_id).where(readings.c.frame_id == telegrams.c.frame_id).exists(),
+    kept = (
+        select(readings.c.frame_id)
+        .join(series, series.c.id == readings.c.series_id)
+        .where(
+            series.c.address_id == telegrams.c.address_id,
+            readings.c.received_at == telegrams.c.received_at,
+            readings.c.frame_id == telegrams.c.frame_id,
+        )
+        .correlate(telegrams)
     )
+    inner = select(telegrams.c.frame_id).where(telegrams.c.address_id.in_(mine), telegrams.c.received_at < before, ~kept.exists())
     return connection.execute(delete(frames).where(frames.c.id.in_(inner))).rowcount
 
 

@@ -115,3 +115,32 @@ CREATE TABLE retention (
     created_at REAL NOT NULL,
     UNIQUE (tenant_id, purpose)
 );
+
+-- Readings have no reference to frames any more, as in PostgreSQL: SQLite looked through all of them for each frame that was
+-- deleted. What hangs on frames goes with them by its own key.
+DROP VIEW meter_readings;
+CREATE TABLE readings_v3 (
+    series_id   INTEGER NOT NULL REFERENCES series (id),
+    received_at REAL NOT NULL,
+    frame_id    INTEGER NOT NULL,
+    position    INTEGER NOT NULL,
+    value       TEXT,
+    mantissa    INTEGER,
+    exponent    INTEGER,
+    time        TEXT,
+    error       TEXT,
+    PRIMARY KEY (series_id, received_at, frame_id, position)
+) WITHOUT ROWID;
+INSERT INTO readings_v3 SELECT series_id, received_at, frame_id, position, value, mantissa, exponent, time, error FROM readings;
+DROP TABLE readings;
+ALTER TABLE readings_v3 RENAME TO readings;
+CREATE VIEW meter_readings AS
+SELECT a.address, a.medium, r.received_at, s.quantity, r.value, s.unit, s.function, s.storage, s.tariff, s.subunit,
+       s.qualifiers, s.obis, s.tag, r.mantissa, r.exponent, r.time, r.error, r.frame_id
+FROM readings r JOIN series s ON s.id = r.series_id JOIN addresses a ON a.id = s.address_id;
+CREATE TRIGGER frames_gone BEFORE DELETE ON frames
+BEGIN
+    DELETE FROM readings
+    WHERE series_id IN (SELECT s.id FROM telegrams t JOIN series s ON s.address_id = t.address_id WHERE t.frame_id = OLD.id)
+      AND received_at = (SELECT received_at FROM telegrams WHERE frame_id = OLD.id) AND frame_id = OLD.id;
+END;

@@ -591,7 +591,7 @@ readings = Table(
     metadata,
     _to("series_id", "series"),
     _must("received_at", Double),
-    _to("frame_id", "frames", cascade=True),
+    Column("frame_id", _Id, nullable=False),
     _must("position", Integer),
     _may("value"),
     _may("mantissa", BigInteger),

@@ -323,6 +323,9 @@ def test_retention_closes_months_and_ends_raw_telegrams(tmp_path: Path) -> None:
         assert found.frames > 1000
         after = home.head_end.store.counts()
         assert after.frames == before.frames - found.frames
+        with home.head_end.database.reading() as connection:
+            lost = connection.exec_driver_sql("SELECT count(*) FROM readings WHERE frame_id NOT IN (SELECT id FROM frames)")
+            assert lost.scalar_one() == 0
         device = str(home.year.points["Flat 1 cold water"].devices[0].address)
         series = next(one for one in home.head_end.readings.series(device) if one.storage == 0 and one.tag == "VM1!")
         days = home.head_end.readings.values(series.id, None, None, 86_400.0, 1000)
